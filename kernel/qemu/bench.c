@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * bench WHAT: the numbers that the logs of the series quote.
+ *
+ *	exit N		fork + exit + wait, and fork + exec + exit + wait; under
+ *			-icount shift=0 a nanosecond is an instruction
+ *	meet N		kill + process_mrelease of a victim of 64 mappings that
+ *			is free to run: time, and with CONFIG_LOCK_STAT how
+ *			often the page table locks were fought for
+ *	esrch N		how often kill, a delay, process_mrelease finds nothing
+ *	back N		from the kill to the last byte of 64 MiB uncharged:
+ *			median, p95, p99
+ *
+ * One result line each, "ok": the numbers are in the comments.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "mm/mrelease_common.h"
+
+static long long now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+static void fatal(const char *what)
+{
+	printf("Bail out! %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static int compare(const void *a, const void *b)
+{
+	long long x = *(const long long *)a, y = *(const long long *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void quantiles(const char *what, long long *ns, int n)
+{
+	qsort(ns, n, sizeof(*ns), compare);
+	printf("%s: median %lld us, p95 %lld us, p99 %lld us, max %lld us, n %d\n",
+	       what, ns[n / 2] / 1000, ns[n * 95 / 100] / 1000,
+	       ns[n * 99 / 100] / 1000, ns[n - 1] / 1000, n);
+}
+
+static void run_exit(int n)
+{
+	char *argv[] = { "/tests/bench", "nothing", NULL };
+	int exec, i, half, status;
+	long long start, ns;
+
+	for (exec = 0; exec < 2; exec++) {
+		/* The first half warms caches up. */
+		for (half = 0; half < 2; half++) {
+			start = now();
+			for (i = 0; i < n; i++) {
+				pid_t pid = fork();
+
+				if (!pid) {
+					if (exec)
+						execv(argv[0], argv);
+					_exit(0);
+				}
+				if (pid < 0 || waitpid(pid, &status, 0) != pid)
+					fatal("fork");
+			}
+			ns = now() - start;
+		}
+		printf("# cost: %s %lld ns each, n %d\n",
+		       exec ? "fork+exec+exit+wait" : "fork+exit+wait", ns / n,
+		       n);
+	}
+}
+
+/* A victim with @nr mappings, so that they do not merge. */
+static pid_t many_mappings(int nr, size_t size)
+{
+	int pfd[2], i;
+	pid_t pid;
+	char c;
+
+	if (pipe(pfd))
+		fatal("pipe");
+	pid = fork();
+	if (pid < 0)
+		fatal("fork");
+	if (!pid) {
+		char *mem = mmap(NULL, nr * 2 * size, PROT_NONE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+				 -1, 0);
+
+		for (i = 0; i < nr; i++) {
+			if (mprotect(mem + i * 2 * size, size,
+				     PROT_READ | PROT_WRITE))
+				_exit(1);
+			memset(mem + i * 2 * size, 1, size);
+		}
+		if (write(pfd[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(pfd[1]);
+	if (read(pfd[0], &c, 1) != 1)
+		fatal("victim");
+	close(pfd[0]);
+	return pid;
+}
+
+static void lock_stat(void)
+{
+	char line[512], name[64];
+	FILE *f = fopen("/proc/lock_stat", "re");
+	double bounces, contentions, rest[5];
+
+	if (!f)
+		return;
+	while (fgets(line, sizeof(line), f)) {
+		char *colon = strrchr(line, ':');
+
+		if (!colon || (!strstr(line, "ptlock") &&
+			       !strstr(line, "mmap_lock")))
+			continue;
+		if (sscanf(colon + 1, "%lf %lf %lf %lf %lf %lf %lf", &bounces,
+			   &contentions, &rest[0], &rest[1], &rest[2],
+			   &rest[3], &rest[4]) != 7)
+			continue;
+		*colon = '\0';
+		sscanf(line, "%63s", name);
+		printf("# lock_stat %s: contended %.0f times, waited %.0f us in all, acquired %.0f times\n",
+		       name, contentions, rest[2], rest[4] > 0 ? rest[4] : 0);
+	}
+	fclose(f);
+}
+
+static void run_meet(int n)
+{
+	long long *reap = calloc(n, sizeof(*reap)), start;
+	long long *gone = calloc(n, sizeof(*gone));
+	int i, got = 0, missed = 0;
+
+	mr_write_file("/proc/sys/kernel/lock_stat", "0");
+	mr_write_file("/proc/lock_stat", "0");
+	for (i = 0; i < n; i++) {
+		pid_t pid = many_mappings(64, 2 * MB);
+		int fd = mr_pidfd_open(pid, 0), ret;
+
+		mr_write_file("/proc/sys/kernel/lock_stat", "1");
+		start = now();
+		mr_send(fd, SIGKILL, NULL, 0);
+		ret = mr_release(fd, 0);
+		reap[got] = now() - start;
+		waitpid(pid, NULL, 0);
+		gone[got] = now() - start;
+		mr_write_file("/proc/sys/kernel/lock_stat", "0");
+		if (ret)
+			missed++;
+		else
+			got++;
+		close(fd);
+	}
+	printf("# 128 MiB in 64 mappings, kill + process_mrelease, errors %d\n",
+	       missed);
+	if (got) {
+		quantiles("# kill to return", reap, got);
+		quantiles("# kill to exit", gone, got);
+	}
+	lock_stat();
+}
+
+static void run_esrch(int n)
+{
+	static const size_t sizes[] = { 0, MB, 16 * MB, 64 * MB };
+	static const int delays[] = { 0, 50, 200, 1000, 10000 };
+	size_t s, d;
+	int i;
+
+	for (s = 0; s < 4; s++) {
+		for (d = 0; d < 5; d++) {
+			int esrch = 0;
+
+			for (i = 0; i < n; i++) {
+				struct mr_victim v;
+				long long end;
+
+				if (mr_spawn(&v, sizes[s], false))
+					fatal("victim");
+				mr_send(v.pidfd, SIGKILL, NULL, 0);
+				end = now() + delays[d] * 1000LL;
+				while (now() < end)
+					;
+				esrch += mr_release(v.pidfd, 0) == -ESRCH;
+				mr_reap(&v);
+			}
+			printf("# %3zu MiB, %5d us after the kill: ESRCH %d of %d\n",
+			       sizes[s] / MB, delays[d], esrch, n);
+		}
+	}
+}
+
+enum way { WAIT, RELEASE, EXPEDITE, WAYS };
+static const char * const ways[] = {
+	"kill + wait", "kill + process_mrelease", "EXPEDITE",
+};
+
+/* Two loops that have something better to do, on a machine with two CPUs. */
+static void hogs(pid_t *pids)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		pids[i] = fork();
+		if (pids[i] < 0)
+			fatal("fork");
+		if (!pids[i])
+			for (;;)
+				;
+	}
+}
+
+/*
+ * The charge says when the memory is back.  "Starved": the victim is
+ * SCHED_IDLE and both CPUs are busy, as with a batch job on a loaded machine.
+ */
+static void run_back(int n)
+{
+	long long *ns = calloc(n, sizeof(*ns)), start;
+	int i, k, way;
+
+	for (i = 0; i < 2 * WAYS; i++) {
+		bool starved = i >= WAYS;
+		pid_t h[2] = {};
+
+		way = i % WAYS;
+		if (way == EXPEDITE && !mr_has_expedite())
+			continue;
+		if (starved)
+			hogs(h);
+		for (k = 0; k < n; k++) {
+			struct sched_param sp = {};
+			struct mr_victim v;
+
+			if (mr_spawn(&v, 64 * MB, true))
+				fatal("victim");
+			if (starved)
+				sched_setscheduler(v.pid, SCHED_IDLE, &sp);
+			start = now();
+			if (way == EXPEDITE) {
+				mr_send(v.pidfd, SIGKILL, NULL,
+					PIDFD_SIGNAL_EXPEDITE);
+			} else {
+				mr_send(v.pidfd, SIGKILL, NULL, 0);
+				if (way == RELEASE)
+					mr_release(v.pidfd, 0);
+			}
+			while (mr_cgroup_current(&v.cg) > (long)(2 * MB))
+				usleep(100);
+			ns[k] = now() - start;
+			mr_reap(&v);
+		}
+		for (k = 0; k < 2 && starved; k++) {
+			kill(h[k], SIGKILL);
+			waitpid(h[k], NULL, 0);
+		}
+		printf("# 64 MiB back, victim %s, ",
+		       starved ? "starved" : "free to run");
+		quantiles(ways[way], ns, n);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int n = argc > 2 ? atoi(argv[2]) : 0;
+
+	if (argc == 2 && !strcmp(argv[1], "nothing"))
+		return 0;
+	if (n <= 0)
+		return 2;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("1..1\n");
+	if (!strcmp(argv[1], "exit"))
+		run_exit(n);
+	else if (!strcmp(argv[1], "meet"))
+		run_meet(n);
+	else if (!strcmp(argv[1], "esrch"))
+		run_esrch(n);
+	else if (!strcmp(argv[1], "back"))
+		run_back(n);
+	else
+		return 2;
+	printf("ok 1 %s\n", argv[1]);
+	return 0;
+}
