@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+# Thin: everything is in meson.build and scripts/.  Two targets need nothing
+# installed beforehand: demo and check.
+
+BUILD ?= build
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo \
+	--preserve-env=NO_COLOR,MRELEASE_MUST_WORK,MRELEASE_ACCEPT_SKIP,CI)
+
+.PHONY: all demo check bench install uninstall format clean help
+
+all: ## build the library and the command: build/mrelease
+	@scripts/setup build
+	@scripts/build $(BUILD)
+
+demo: ## install what it needs, build, and show it: under two minutes
+	@scripts/setup all
+	@scripts/build $(BUILD) -Dbench=true -Dtests=true
+	@$(SUDO) bench/demo.sh $(BUILD)
+
+check: ## install what it needs, build, and run every check
+	@scripts/setup all
+	@$(SUDO) scripts/check $(CHECKS)
+
+bench: ## every figure at full count, side by side with kill -9
+	@scripts/setup all
+	@scripts/build $(BUILD) -Dbench=true -Dtests=true
+	@$(SUDO) bench/bench.sh $(BUILD)
+
+install: all ## install below DESTDIR and the configured prefix
+	meson install -C $(BUILD) --no-rebuild
+
+uninstall: ## undo make install
+	ninja -C $(BUILD) uninstall
+
+include kernel/kernel.mk
+
+format: ## put the C files in the enforced style
+	clang-format -i $$(git ls-files '*.c' '*.h' | grep -v '^kernel/')
+
+clean: ## remove the build directories
+	rm -rf build build-*
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12

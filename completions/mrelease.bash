@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+# bash completion for mrelease(1); needs nothing but bash and find
+
+_mrelease_units()
+{
+	local root
+	for root in /sys/fs/cgroup /sys/fs/cgroup/unified \
+		/sys/fs/cgroup/systemd; do
+		[[ -d $root ]] || continue
+		find "$root" -maxdepth 6 -type d \
+			\( -name '*.service' -o -name '*.scope' \
+			-o -name '*.slice' \) -printf '%f\n' 2>/dev/null
+	done
+}
+
+_mrelease_pids()
+{
+	local dir
+	for dir in /proc/[0-9]*; do
+		printf '%s\n' "${dir#/proc/}"
+	done
+}
+
+_mrelease()
+{
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=
+	local signals='HUP INT QUIT ABRT KILL USR1 USR2 ALRM TERM CONT STOP
+		TSTP PIPE XCPU PWR'
+	local options='--signal= --grace= --tree --evict-cache --wait= --dry-run
+		--kill-sharers --allow-ancestor --no-pin --json --quiet
+		--verbose --check --help --version
+		-s -t -c -w -n -q -v -h -V'
+	local i
+
+	COMPREPLY=()
+	((COMP_CWORD > 0)) && prev=${COMP_WORDS[COMP_CWORD - 1]}
+
+	# "--signal=TERM" is three words where "=" breaks words
+	if [[ $cur == = ]]; then
+		cur=
+	elif [[ $prev == = ]] && ((COMP_CWORD > 1)); then
+		prev=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
+
+	case $prev in
+	-s | --signal)
+		mapfile -t COMPREPLY < <(compgen -W "$signals" -- "${cur^^}")
+		return
+		;;
+	-w | --wait | --grace)
+		mapfile -t COMPREPLY < <(compgen -W '1s 5s 10s 30s 1min' -- \
+			"$cur")
+		return
+		;;
+	esac
+
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		# --check takes no target
+		if [[ ${COMP_WORDS[i]} == --check ]]; then
+			options='--json'
+			[[ $cur == -* || -z $cur ]] || return
+			cur=${cur:---}
+		fi
+	done
+
+	case $cur in
+	-*)
+		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+		if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]]; then
+			compopt -o nospace 2>/dev/null
+		fi
+		;;
+	/*)
+		compopt -o filenames -o nospace 2>/dev/null
+		mapfile -t COMPREPLY < <(compgen -S / -d -- "$cur")
+		;;
+	[0-9]*)
+		mapfile -t COMPREPLY < <(compgen -W "$(_mrelease_pids)" -- \
+			"$cur")
+		;;
+	*)
+		mapfile -t COMPREPLY < <(
+			{
+				[[ -n $cur ]] || _mrelease_pids
+				_mrelease_units | sort -u
+			} | while IFS= read -r i; do
+				[[ $i == "$cur"* ]] && printf '%q\n' "$i"
+			done
+		)
+		;;
+	esac
+}
+
+complete -F _mrelease mrelease

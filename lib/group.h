@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* Many victims at once: what group.c, cgroup.c, tree.c and freeze.c share. */
+#ifndef MRELEASE_GROUP_H
+#define MRELEASE_GROUP_H
+
+#include "private.h"
+
+#define MAX_WORKERS 16
+/* Address space only: pages are touched as victims are found. */
+#define MAX_VICTIMS (256 * 1024)
+
+struct group;
+
+struct worker {
+	struct group *g;
+	struct release r;
+	struct helper helper;
+	struct cache cache;
+	struct scratch scratch;
+	char stack[128 * 1024] __attribute__((aligned(4096)));
+};
+
+struct group_ops {
+	/* Add every process that is there and not yet known; -errno. */
+	int (*collect)(struct group *g);
+	/* Pins, and whatever keeps the group from growing; may be NULL. */
+	int (*hold)(struct group *g);
+	int (*kill)(struct group *g);
+	/* After the kill: 1 when nothing of the group is alive any more. */
+	int (*wait_empty)(struct group *g, int64_t deadline_ns);
+	/* Last, on every way out; may be NULL. */
+	void (*finish)(struct group *g);
+};
+
+struct freezer {
+	/* The file to write, -EBADF: nothing frozen. */
+	int fd;
+	bool v1;
+	/* The watchdog is at its post. */
+	uint32_t watched;
+	struct helper watchdog;
+	char stack[16 * 1024] __attribute__((aligned(4096)));
+};
+
+struct group {
+	const struct group_ops *ops;
+	struct release base;
+	struct helper helper;
+	int fd;
+	bool v2;
+	bool has_kill;
+	bool populated;
+	struct freezer freezer;
+	struct victim *victims;
+	size_t nr;
+	/* PIDs seen, open addressing, 0 is free: each is opened once. */
+	pid_t *seen;
+	pid_t tracer;
+	/* Requests of the workers to the tracer. */
+	uint32_t requests;
+	/* Every thread is traced, not only the pins. */
+	bool traces_all;
+	/* group_add() has met a PID for the first time. */
+	bool unknown;
+	/* The order of the victims is that of a tree: parents first. */
+	bool is_tree;
+	/* Workers: 0 wait, 1 go, 2 stop. */
+	uint32_t go;
+	size_t next;
+	size_t finished;
+	unsigned int nr_workers;
+	struct worker *workers;
+	int64_t kill_ns;
+	struct mrelease_report rep;
+	int ret;
+	bool done;
+	struct scratch scratch;
+	char stack[1024 * 1024] __attribute__((aligned(4096)));
+};
+
+/* group.c */
+
+/* Open and check a PID: 1 new, 0 known or gone, -errno refused. */
+int group_add(struct group *g, pid_t pid);
+bool group_knows(const struct group *g, pid_t pid);
+int group_signal(struct group *g, int sig);
+void group_sort(struct group *g);
+int group_run(int fd, const struct group_ops *ops,
+	      const struct mrelease_opts *opts, struct mrelease_report *report,
+	      struct mrelease_report *members, size_t *nr_members);
+
+/* worker.c */
+
+void workers_start(struct group *g);
+void workers_go(struct group *g, uint32_t how);
+void workers_join(struct group *g);
+/* The work itself, where there could be no worker. */
+void work(struct worker *w);
+
+/* tracer.c: the group's one tracer, and what the workers ask of it */
+
+/* Handle stops and requests until all is done or the deadline. */
+void tracer_loop(struct group *g);
+int tracer_unpin(struct release *r, struct victim *v, unsigned int pin);
+void tracer_wake(struct group *g);
+
+/* freeze.c */
+
+int freeze(struct group *g);
+void thaw(struct group *g);
+
+#endif /* MRELEASE_GROUP_H */

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Robust futexes: a process that dies holding one must leave its survivors
+ * EOWNERDEAD, as after a plain kill -9, and never a deadlock.
+ *
+ * The kernel walks each thread's list at its exit, in the thread's private
+ * memory.  process_mrelease() takes that memory away first; then the kernel
+ * finds an unreadable list, gives up without a word, and everybody who waits
+ * for one of the mutexes waits for ever.  So before anything is reaped, every
+ * thread that has not walked its list is looked at, and one that holds
+ * something runs its exit first.
+ *
+ * What makes an empty list stay empty?  This interleaving must not happen:
+ *
+ *	we				a victim thread, in user mode
+ *	SIGKILL is pending for it
+ *	read its list: empty
+ *					cmpxchg takes the mutex, list_add
+ *					the interrupt arrives, it dies
+ *	process_mrelease()
+ *
+ * A list is therefore read only after its thread was seen in the kernel with
+ * SIGKILL pending; from there it cannot get back to user mode.  Either it
+ * sleeps, or it has taken the signal, or it has been switched out, which is
+ * forced by running on its CPU ourselves.
+ */
+#include <dirent.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "private.h"
+
+#define SIGKILL_BIT (1ULL << (SIGKILL - 1))
+
+/* struct robust_list_head of <linux/futex.h>, 64-bit. */
+struct robust_head {
+	uint64_t next;
+	int64_t futex_offset;
+	uint64_t list_op_pending;
+};
+
+enum list_state {
+	LIST_EMPTY,
+	LIST_HELD,
+	LIST_UNKNOWN,
+};
+
+static bool in_kernel(const struct proc_stat *st)
+{
+	return st->state != 'R' || !(st->pending & SIGKILL_BIT);
+}
+
+/* Run on that CPU: whoever ran there has been switched out since. */
+static int visit(unsigned int cpu)
+{
+	unsigned long mask[128] = { 0 };
+	const unsigned int bits = 8 * sizeof(mask[0]);
+
+	if (cpu >= bits * ARRAY_SIZE(mask))
+		return -EINVAL;
+	mask[cpu / bits] = 1UL << cpu % bits;
+	return sys_sched_setaffinity(0, sizeof(mask), mask);
+}
+
+static void visit_end(void)
+{
+	unsigned long mask[128];
+
+	memset(mask, 0xff, sizeof(mask));
+	sys_sched_setaffinity(0, sizeof(mask), mask);
+}
+
+/* All CPUs: 0, or -EXDEV when a cpuset keeps us from some of them. */
+static int visit_all(const struct release *r)
+{
+	unsigned long mask[128] = { 0 };
+	const unsigned int bits = 8 * sizeof(mask[0]);
+	unsigned int visited = 0;
+	int len;
+
+	if (r->visited)
+		return 0;
+	if (!r->in_helper)
+		return -EXDEV;
+	visit_end();
+	len = sys_sched_getaffinity(0, sizeof(mask), mask);
+	for (unsigned int cpu = 0; (int)cpu < len * 8; cpu++)
+		if (mask[cpu / bits] >> cpu % bits & 1 && visit(cpu) == 0)
+			visited++;
+	visit_end();
+	return r->online_cpus && visited >= r->online_cpus ? 0 : -EXDEV;
+}
+
+void robust_visit(struct release *r)
+{
+	r->visited = visit_all(r) == 0;
+}
+
+/* One thread, by its stat file: wait until it cannot run user code again. */
+static int settle_thread(struct release *r, struct victim *v, int stat_fd)
+{
+	char buf[1024];
+	struct proc_stat st;
+	bool visited = false;
+
+	for (unsigned int i = 0;; i++) {
+		long len = read_at(stat_fd, buf, sizeof(buf));
+
+		/* Gone: it has walked its list. */
+		if (len <= 0 || parse_stat(buf, len, &st) < 0)
+			return 0;
+		if (in_kernel(&st))
+			return 0;
+		/* The signal's own interrupt takes microseconds. */
+		if (i < 16)
+			continue;
+		if (!visited && r->in_helper) {
+			visited = true;
+			if (visit(st.processor) == 0) {
+				visit_end();
+				return 0;
+			}
+		}
+		if (now_ns() >= r->deadline_ns)
+			return -ETIMEDOUT;
+		if (victim_wait_exit(v, now_ns() + NSEC_PER_MSEC) > 0)
+			return 0;
+	}
+}
+
+static enum list_state list_state(const struct victim *v, pid_t tid)
+{
+	struct robust_head head;
+	uint64_t addr = 0, len;
+	long ret;
+
+	ret = sys_get_robust_list(tid, &addr, &len);
+	if (ret == -ESRCH)
+		return LIST_EMPTY;
+	if (ret < 0)
+		return LIST_UNKNOWN;
+	/* Never registered one, or the kernel has walked it. */
+	if (!addr)
+		return LIST_EMPTY;
+	if (v->mem_fd < 0)
+		return LIST_UNKNOWN;
+	ret = sys_pread(v->mem_fd, &head, sizeof(head), addr);
+	/* No mm any more, or a head that the kernel could not read either. */
+	if (ret != sizeof(head))
+		return LIST_EMPTY;
+	return head.next != addr || head.list_op_pending ? LIST_HELD :
+							   LIST_EMPTY;
+}
+
+/*
+ * Can a lock in this address space be known to anybody who survives?  Only
+ * in memory that is shared and writable; a lock in private memory dies with
+ * its only users.  Asked when the lists cannot be read.
+ */
+static bool has_shared_memory(struct release *r, const struct victim *v)
+{
+	const char *line;
+	struct lines l;
+	size_t len;
+
+	if (v->maps_fd < 0)
+		return true;
+	lines_open(&l, v->maps_fd, r->scratch->buf, sizeof(r->scratch->buf));
+	while (lines_next(&l, &line, &len)) {
+		struct mapping m;
+
+		if (parse_mapping(line, len, &m) < 0)
+			return true;
+		if (m.shared && m.writable)
+			return true;
+	}
+	return l.error < 0 && l.error != -ESRCH;
+}
+
+/* Let a holder run its exit: until its list is walked. */
+static int let_exit(struct release *r, struct victim *v, pid_t tid)
+{
+	int ret;
+
+	v->rep.notes |= MRELEASE_NOTE_ROBUST;
+	for (unsigned int i = 0; i < v->nr_pins; i++) {
+		if (v->pins[i] != tid)
+			continue;
+		ret = r->unpin(r, v, i);
+		if (ret < 0)
+			return ret;
+	}
+	/* It dies anyway: a nice 19 holder need not take its time over it. */
+	if (sys_setpriority(PRIO_PROCESS, tid, -20) < 0)
+		sys_setpriority(PRIO_PROCESS, tid, 0);
+	for (unsigned int i = 0;; i++) {
+		if (list_state(v, tid) == LIST_EMPTY)
+			return 0;
+		if (i < 256)
+			continue;
+		if (now_ns() >= r->deadline_ns)
+			return -ETIMEDOUT;
+		/* No event tells of a walked list: the exit, or 1 ms. */
+		if (victim_wait_exit(v, now_ns() + NSEC_PER_MSEC) > 0)
+			return 0;
+	}
+}
+
+static int settle_one(struct release *r, struct victim *v, pid_t tid,
+		      bool careful)
+{
+	enum list_state state = list_state(v, tid);
+	int ret;
+
+	if (state == LIST_EMPTY && careful) {
+		cleanup_fd int fd = -EBADF;
+		char path[32];
+
+		path_number(path, "", tid, "/stat");
+		fd = sys_openat(v->task_fd, path, O_RDONLY);
+		if (fd >= 0) {
+			ret = settle_thread(r, v, fd);
+			if (ret < 0)
+				return ret;
+			state = list_state(v, tid);
+		} else if (fd != -ENOENT && fd != -ESRCH) {
+			state = LIST_HELD;
+		}
+	}
+	if (state == LIST_HELD)
+		return let_exit(r, v, tid);
+	return state == LIST_UNKNOWN ? 1 : 0;
+}
+
+/* The threads of a listing in our buffer: as robust_settle(). */
+static int settle_listed(struct release *r, struct victim *v, long len,
+			 bool careful)
+{
+	for (long off = 0; off < len;) {
+		struct dirent64 *d = (void *)(r->scratch->buf + off);
+		const char *p = d->d_name;
+		uint64_t tid;
+		int ret;
+
+		off += d->d_reclen;
+		if (parse_u64(&p, p + strlen(p), &tid) < 0)
+			continue;
+		ret = settle_one(r, v, tid, careful);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/*
+ * One listing of the threads: its length, 0 when the process is gone.
+ *
+ * Threads die while we read, and proc_task_readdir() can then end early or,
+ * when a listing takes more than one call, go on at the wrong place:
+ *
+ *	next_tid()				a thread
+ *	get_task_struct(thread N)
+ *						dies, is unhashed
+ *	pid_alive(N) is false: end of listing
+ *
+ * So a listing is whole only if it took one call and the last thread in it
+ * still lives afterwards: then the end was the list's end.
+ */
+static long list_threads(struct release *r, struct victim *v, bool *ret_whole)
+{
+	uint64_t tid = 0, addr, size;
+	char *buf = r->scratch->buf;
+	struct dirent64 *d;
+	long len, off;
+
+	*ret_whole = true;
+	sys_lseek(v->task_fd, 0, SEEK_SET);
+	len = sys_getdents64(v->task_fd, buf, sizeof(r->scratch->buf));
+	if (len == -ENOENT || len == -ESRCH)
+		return 0;
+	for (off = 0; off < len; off += d->d_reclen) {
+		const char *p;
+
+		d = (void *)(buf + off);
+		p = d->d_name;
+		parse_u64(&p, p + strlen(p), &tid);
+	}
+	if (len > (long)(sizeof(r->scratch->buf) - 4096))
+		*ret_whole = false;
+	else if (tid)
+		*ret_whole = sys_get_robust_list(tid, &addr, &size) != -ESRCH;
+	return len;
+}
+
+/*
+ * More threads than one call lists (8,000): only a listing during which none
+ * died is whole.  They are counted, and looked at call by call.
+ */
+static int settle_crowd(struct release *r, struct victim *v, bool careful,
+			bool *ret_whole)
+{
+	char *buf = r->scratch->buf;
+	struct proc_stat before, after;
+	long len;
+	int ret;
+
+	*ret_whole = true;
+	if (victim_stat(v, &before) < 0)
+		return 0;
+	sys_lseek(v->task_fd, 0, SEEK_SET);
+	while ((len = sys_getdents64(v->task_fd, buf,
+				     sizeof(r->scratch->buf))) > 0) {
+		ret = settle_listed(r, v, len, careful);
+		if (ret)
+			return ret;
+	}
+	if (victim_stat(v, &after) == 0)
+		*ret_whole = before.threads == after.threads;
+	return 0;
+}
+
+static int settle_many(struct release *r, struct victim *v)
+{
+	bool careful = visit_all(r) < 0;
+	bool whole;
+	int ret;
+
+	if (v->task_fd < 0)
+		return 1;
+	for (;;) {
+		long len = list_threads(r, v, &whole);
+
+		if (len < 0)
+			return 1;
+		if (whole)
+			return settle_listed(r, v, len, careful);
+		if (len > (long)(sizeof(r->scratch->buf) - 4096)) {
+			ret = settle_crowd(r, v, careful, &whole);
+			if (ret || whole)
+				return ret;
+		}
+		if (now_ns() >= r->deadline_ns)
+			return -ETIMEDOUT;
+	}
+}
+
+int robust_settle(struct release *r, struct victim *v)
+{
+	int ret;
+
+	if (v->compat) {
+		/*
+		 * Its list is a compat list, which a 64-bit caller cannot
+		 * ask for.  Settled first, so that no mmap() of shared memory
+		 * can still come to an end in user mode.
+		 */
+		ret = visit_all(r) < 0 || has_shared_memory(r, v);
+		return ret;
+	}
+	if (v->rep.threads <= 1) {
+		ret = r->visited ? 0 : settle_thread(r, v, v->stat_fd);
+		if (ret < 0)
+			return ret;
+		ret = settle_one(r, v, v->tid, false);
+	} else {
+		ret = settle_many(r, v);
+	}
+	if (ret != 1)
+		return ret;
+	if (!has_shared_memory(r, v))
+		return 0;
+	v->rep.notes |= MRELEASE_NOTE_ROBUST_UNKNOWN;
+	return 1;
+}

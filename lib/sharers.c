@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who else uses the address space: CLONE_VM without CLONE_THREAD, or a vfork
+ * child before its exec.  The kernel has no list of them to show; kcmp(2)
+ * compares two processes.
+ *
+ * process_mrelease() refuses (EINVAL) while one of them is not dying, so
+ * nothing is ever unmapped under a living process.
+ */
+#include <dirent.h>
+#include <poll.h>
+#include <string.h>
+
+#include "private.h"
+
+#define KCMP_VM	    1
+#define PF_EXITING  0x4
+#define PF_KTHREAD  0x00200000
+#define SIGKILL_BIT (1ULL << (SIGKILL - 1))
+
+static bool is_dying(pid_t pid)
+{
+	char path[64], buf[1024];
+	struct proc_stat st;
+	long len;
+
+	path_number(path, "/proc/", pid, "/stat");
+	len = read_file(AT_FDCWD, path, buf, sizeof(buf));
+	if (len <= 0 || parse_stat(buf, len, &st) < 0)
+		return true;
+	/*
+	 * A kernel thread has no address space, and neither has a victim
+	 * that is past its exit_mm(): to kcmp(2) the two are equal.
+	 */
+	return st.flags & (PF_EXITING | PF_KTHREAD) ||
+	       st.pending & SIGKILL_BIT || st.state == 'Z' || st.state == 'X';
+}
+
+int sharers_find(const struct victim *v, struct scratch *s,
+		 int (*fn)(void *arg, pid_t pid), void *arg,
+		 struct sharers *ret)
+{
+	cleanup_fd int proc_fd =
+		sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
+	long len;
+
+	memset(ret, 0, sizeof(*ret));
+	if (proc_fd < 0)
+		return proc_fd;
+	while ((len = sys_getdents64(proc_fd, s->buf, sizeof(s->buf))) > 0) {
+		for (long off = 0; off < len;) {
+			struct dirent64 *d = (void *)(s->buf + off);
+			const char *p = d->d_name;
+			uint64_t pid;
+			int cmp;
+
+			off += d->d_reclen;
+			if (parse_u64(&p, p + strlen(p), &pid) < 0 ||
+			    (pid_t)pid == v->pid)
+				continue;
+			cmp = sys_kcmp(v->tid, pid, KCMP_VM);
+			if (cmp == -ENOSYS)
+				return cmp;
+			if (cmp != 0 || is_dying(pid))
+				continue;
+			if (!ret->count++)
+				ret->first = pid;
+			cmp = fn ? fn(arg, pid) : 0;
+			if (cmp < 0)
+				return cmp;
+		}
+	}
+	return len;
+}
+
+void sharers_note(struct victim *v, const struct sharers *found)
+{
+	v->rep.sharers = found->count;
+	v->rep.sharer_pid = found->first;
+	if (found->count)
+		v->rep.notes |= MRELEASE_NOTE_SHARED;
+}
+
+static int check_one(void *arg, pid_t pid)
+{
+	struct release *r = arg;
+
+	if (self_refuses(&r->self, pid))
+		return -EPERM;
+	return sys_kill(pid, 0) == -EPERM ? -EPERM : 0;
+}
+
+/* Before the first signal: may every sharer be killed? */
+int sharers_check(struct release *r, struct victim *v)
+{
+	struct sharers found;
+	int ret = sharers_find(v, r->scratch, check_one, r, &found);
+
+	v->rep.sharers = found.count;
+	v->rep.sharer_pid = found.first;
+	if (ret == -EPERM)
+		return victim_refuse(v, MRELEASE_REFUSE_PERMISSION);
+	return ret;
+}
+
+struct kill_arg {
+	struct release *r;
+	struct victim *v;
+};
+
+static int kill_one(void *arg, pid_t pid)
+{
+	struct kill_arg *a = arg;
+	cleanup_fd int fd = -EBADF;
+
+	if (self_refuses(&a->r->self, pid))
+		return 0;
+	fd = sys_pidfd_open(pid, 0);
+	/*
+	 * The number may mean another process since the comparison; compare
+	 * again now that the pidfd holds on to one, then signal that one.
+	 */
+	if (fd >= 0 && sys_kcmp(a->v->tid, pid, KCMP_VM) == 0 &&
+	    sys_pidfd_send_signal(fd, SIGKILL) == 0 &&
+	    a->r->nr_sharer_fds < ARRAY_SIZE(a->r->sharer_fds))
+		a->r->sharer_fds[a->r->nr_sharer_fds++] = take_fd(&fd);
+	return 0;
+}
+
+/* Those that were killed with the victim: gone too, when the call returns. */
+void sharers_wait(struct release *r)
+{
+	for (unsigned int i = 0; i < r->nr_sharer_fds; i++) {
+		wait_fd(r->sharer_fds[i], POLLIN, r->deadline_ns);
+		sys_close(r->sharer_fds[i]);
+	}
+	r->nr_sharer_fds = 0;
+}
+
+int sharers_kill(struct release *r, struct victim *v)
+{
+	struct kill_arg arg = { .r = r, .v = v };
+	struct sharers found;
+
+	return sharers_find(v, r->scratch, kill_one, &arg, &found);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The workers of a group: each takes the biggest member that is left, and has
+ * its memory back.
+ */
+#include <linux/futex.h>
+#include <sys/resource.h>
+
+#include "group.h"
+
+/* The queue is empty: be the second reaper of whoever is still at it. */
+static void help(struct group *g)
+{
+	for (size_t i = 0; i < g->nr; i++) {
+		struct victim *v = &g->victims[i];
+
+		__atomic_add_fetch(&v->helping, 1, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&v->reaping, __ATOMIC_SEQ_CST))
+			sys_process_mrelease(v->pidfd, 0);
+		if (!__atomic_sub_fetch(&v->helping, 1, __ATOMIC_SEQ_CST))
+			sys_futex(&v->helping, FUTEX_WAKE, 1, NULL);
+	}
+}
+
+/*
+ * Back by its own exit already, with nobody else holding on to it?  Then
+ * there is nothing to reap and nothing to look at.
+ */
+static bool exited_clean(struct release *r, struct victim *v)
+{
+	if (!victim_exited(v) || victim_mm_users(v) != 0)
+		return false;
+	v->rep.path = MRELEASE_PATH_EXIT;
+	release_wait_exit(r, v);
+	return true;
+}
+
+void work(struct worker *w)
+{
+	struct group *g = w->g;
+	size_t i;
+
+	while ((i = __atomic_fetch_add(&g->next, 1, __ATOMIC_ACQ_REL)) <
+	       g->nr) {
+		struct victim *v = &g->victims[i];
+
+		w->r.v = v;
+		if (v->killed && !exited_clean(&w->r, v)) {
+			victim_complete(v);
+			release_memory(&w->r, v);
+			/* Shared mappings are not unmapped yet, and stay. */
+			if (w->r.cache && v->rep.verified) {
+				cache_open(w->r.cache, v, &w->scratch);
+				cache_evict(w->r.cache, v);
+			}
+		}
+		__atomic_or_fetch(&v->want_unpin, ~0u, __ATOMIC_SEQ_CST);
+		if (__atomic_add_fetch(&g->finished, 1, __ATOMIC_ACQ_REL) ==
+		    g->nr)
+			tracer_wake(g);
+	}
+}
+
+static void worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct group *g = w->g;
+
+	sys_setpriority(PRIO_PROCESS, 0, -20);
+	while (!__atomic_load_n(&g->go, __ATOMIC_ACQUIRE))
+		sys_futex(&g->go, FUTEX_WAIT, 0, NULL);
+	if (g->go != 1)
+		return;
+	work(w);
+	help(g);
+}
+
+static void worker_init(struct group *g, struct worker *w)
+{
+	w->g = g;
+	w->r = g->base;
+	w->r.scratch = &w->scratch;
+	if (g->base.opts.flags & MRELEASE_EVICT_CACHE)
+		w->r.cache = &w->cache;
+	w->r.in_helper = true;
+	w->r.unpin = tracer_unpin;
+	w->r.second.pid = 0;
+	w->helper.fn = worker_main;
+	w->helper.arg = w;
+	w->helper.stack = w->stack;
+	w->helper.stack_size = sizeof(w->stack);
+}
+
+void workers_start(struct group *g)
+{
+	unsigned int n = g->base.opts.workers;
+
+	if (!n)
+		n = nr_cpus();
+	n = MIN(n, MAX_WORKERS);
+	for (unsigned int i = 0; i < n; i++) {
+		struct worker *w = &g->workers[i];
+
+		worker_init(g, w);
+		if (helper_start(&w->helper) < 0)
+			break;
+		g->nr_workers++;
+	}
+	if (!g->nr_workers)
+		worker_init(g, &g->workers[0]);
+}
+
+void workers_go(struct group *g, uint32_t how)
+{
+	__atomic_store_n(&g->go, how, __ATOMIC_RELEASE);
+	sys_futex(&g->go, FUTEX_WAKE, MAX_WORKERS, NULL);
+}
+
+void workers_join(struct group *g)
+{
+	/* Their waits end with the deadline; a lock's may not. */
+	int64_t give_up_ns = g->base.deadline_ns;
+
+	if (give_up_ns != MRELEASE_NO_DEADLINE)
+		give_up_ns = MAX(give_up_ns, now_ns()) + NSEC_PER_SEC / 4;
+	for (unsigned int i = 0; i < g->nr_workers; i++) {
+		struct helper *h = &g->workers[i].helper;
+
+		if (helper_wait(h, give_up_ns) < 0)
+			helper_kill(h);
+	}
+}

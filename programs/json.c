@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/* One JSON object per target and line, and the words both outputs use. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "program.h"
+
+const char *result_name(int result)
+{
+	static const char *const names[] = {
+		[MRELEASE_RELEASED] = "released",
+		[MRELEASE_EXITED] = "exited",
+		[MRELEASE_GONE] = "gone",
+		[MRELEASE_REFUSED] = "refused",
+		[MRELEASE_UNCONFIRMED] = "unconfirmed",
+		[MRELEASE_FAILED] = "failed",
+		[MRELEASE_WOULD_KILL] = "would-kill",
+	};
+
+	return names[result];
+}
+
+const char *evidence_name(int evidence)
+{
+	static const char *const names[] = {
+		[MRELEASE_EVIDENCE_NONE] = "none",
+		[MRELEASE_EVIDENCE_PAGEMAP] = "pagemap",
+		[MRELEASE_EVIDENCE_EXIT] = "exit",
+		[MRELEASE_EVIDENCE_MEMBERS] = "members",
+		[MRELEASE_EVIDENCE_MEMCG] = "memcg",
+	};
+
+	return names[evidence];
+}
+
+const char *path_name(int path)
+{
+	static const char *const names[] = {
+		[MRELEASE_PATH_NONE] = "none",
+		[MRELEASE_PATH_PINNED] = "pinned",
+		[MRELEASE_PATH_UNPINNED] = "unpinned",
+		[MRELEASE_PATH_EXIT] = "exit",
+		[MRELEASE_PATH_SOFT] = "soft",
+		[MRELEASE_PATH_KERNEL] = "kernel",
+	};
+
+	return names[path];
+}
+
+void note_text(char *buf, size_t size, const struct mrelease_report *r)
+{
+	static const struct {
+		uint32_t bit;
+		const char *text;
+	} notes[] = {
+		{ MRELEASE_NOTE_HUGETLB, "hugetlb comes back with the exit" },
+		{ MRELEASE_NOTE_SHMEM, "shmem still linked or in use" },
+		{ MRELEASE_NOTE_PINNED_ELSEWHERE,
+		  "address space held by another process" },
+		{ MRELEASE_NOTE_ROBUST, "held a robust futex" },
+		{ MRELEASE_NOTE_ROBUST_UNKNOWN,
+		  "robust lists unreadable: exit first" },
+		{ MRELEASE_NOTE_COMPAT, "32-bit" },
+		{ MRELEASE_NOTE_NO_PIN, "no pin" },
+		{ MRELEASE_NOTE_NO_MRELEASE, "no process_mrelease" },
+		{ MRELEASE_NOTE_DSTATE, "in uninterruptible sleep" },
+		{ MRELEASE_NOTE_FROZEN, "frozen" },
+		{ MRELEASE_NOTE_ZOMBIE,
+		  "was a zombie: its memory cannot be found" },
+		{ MRELEASE_NOTE_WAS_DYING, "was dying already" },
+		{ MRELEASE_NOTE_COREDUMP, "was dumping core" },
+		{ MRELEASE_NOTE_CANNOT_VERIFY, "page tables unreadable" },
+		{ MRELEASE_NOTE_CACHE_PARTIAL, "not all cache evicted" },
+		{ MRELEASE_NOTE_HANDLES, "too many members for handles" },
+		{ MRELEASE_NOTE_FOREIGN_PIDNS,
+		  "members outside this PID namespace" },
+		{ MRELEASE_NOTE_NO_PIDFD, "no pidfd" },
+	};
+	size_t len = 0;
+
+	*buf = '\0';
+	if (r->sharers)
+		len += snprintf(buf, size, "address space shared with %d",
+				r->sharer_pid);
+	if (r->sharers > 1)
+		len += snprintf(buf + len, size - len, " and %u more",
+				r->sharers - 1);
+	if (r->tracer_pid)
+		len += snprintf(buf + len, size - len, "%straced by %d",
+				len ? ", " : "", r->tracer_pid);
+	for (size_t i = 0; i < sizeof(notes) / sizeof(notes[0]); i++)
+		if (r->notes & notes[i].bit && len < size)
+			len += snprintf(buf + len, size - len, "%s%s",
+					len ? ", " : "", notes[i].text);
+}
+
+static const char *refusal_text(int refusal)
+{
+	switch (refusal) {
+	case MRELEASE_REFUSE_PERMISSION:
+		return "not permitted, nothing was signalled";
+	case MRELEASE_REFUSE_INIT:
+		return "refused: init of this PID namespace";
+	case MRELEASE_REFUSE_KTHREAD:
+		return "refused: a kernel thread";
+	case MRELEASE_REFUSE_THREAD:
+		return "refused: a thread, not a process";
+	case MRELEASE_REFUSE_SELF:
+		return "refused: this would kill mrelease itself";
+	case MRELEASE_REFUSE_ANCESTOR:
+		return "refused: an ancestor of mrelease (--allow-ancestor)";
+	case MRELEASE_REFUSE_REUSED:
+		return "refused: this PID is another process by now";
+	case MRELEASE_REFUSE_FOREIGN:
+		return "refused: not in this PID namespace";
+	case MRELEASE_REFUSE_CGROUP:
+		return "refused: not a cgroup that can be killed";
+	default:
+		return NULL;
+	}
+}
+
+const char *error_text(const struct target *t, char *buf, size_t size)
+{
+	const struct mrelease_report *r = &t->report;
+	const char *text;
+
+	switch (r->result) {
+	case MRELEASE_GONE:
+		if (t->kind == TARGET_PROCESS)
+			return "no such process";
+		return r->error == -ESRCH ? "no process in this cgroup" :
+					    "no such cgroup";
+	case MRELEASE_REFUSED:
+		text = refusal_text(r->refusal);
+		if (text)
+			return text;
+		if (t->kind == TARGET_PROCESS && !t->pid)
+			return "refused: PID 0 is no process";
+		return "not permitted, nothing was signalled";
+	case MRELEASE_FAILED:
+
+		snprintf(buf, size, "could not be killed: %s",
+			 strerror(r->error < 0 ? -r->error : 0));
+		return buf;
+	default:
+		return NULL;
+	}
+}
+
+static json_t *text_or_null(const char *text)
+{
+	return text && *text ? json_string(text) : json_null();
+}
+
+static json_t *milliseconds(int64_t ns)
+{
+	return ns < 0 ? json_null() : json_real((double)ns / 1e6);
+}
+
+static void set_bytes(json_t *o, const char *key, uint64_t bytes)
+{
+	json_object_set_new(o, key, json_integer((json_int_t)bytes));
+}
+
+static json_t *before_object(const struct mrelease_memory *m)
+{
+	json_t *o = json_object();
+
+	set_bytes(o, "anon_bytes", m->anon_bytes);
+	set_bytes(o, "swap_bytes", m->swap_bytes);
+	set_bytes(o, "file_bytes", m->file_bytes);
+	set_bytes(o, "shmem_bytes", m->shmem_bytes);
+	set_bytes(o, "hugetlb_bytes", m->hugetlb_bytes);
+	return o;
+}
+
+static json_t *comm_string(const char *comm)
+{
+	json_t *s = json_string(comm);
+	char clean[16];
+
+	if (s)
+		return s;
+	/* Not UTF-8. */
+	output_text(clean, sizeof(clean), comm);
+	return json_string(clean);
+}
+
+static json_t *report_object(const struct target *t)
+{
+	const struct mrelease_report *r = &t->report;
+	json_t *o = json_object();
+	char buf[512];
+
+	if (t->kind == TARGET_PROCESS) {
+		json_object_set_new(o, "pid", json_integer(r->pid));
+		json_object_set_new(o, "comm", comm_string(r->comm));
+	}
+	json_object_set_new(o, "result", json_string(result_name(r->result)));
+	json_object_set_new(o, "verified", json_boolean(r->verified));
+	json_object_set_new(o, "evidence",
+			    json_string(evidence_name(r->evidence)));
+	if (t->kind == TARGET_PROCESS) {
+		json_object_set_new(o, "path", json_string(path_name(r->path)));
+	} else {
+		json_t *path = json_string(*t->path ? t->path : t->arg);
+
+		json_object_set_new(o, "path", path ? path : json_string("?"));
+	}
+	json_object_set_new(o, "before", before_object(&r->before));
+	set_bytes(o, "released_bytes", r->released_bytes);
+	set_bytes(o, "outstanding_bytes", r->outstanding_bytes);
+	set_bytes(o, "cache_evicted_bytes", r->cache_evicted_bytes);
+	json_object_set_new(o, "release_ms", milliseconds(r->release_ns));
+	json_object_set_new(o, "exit_ms", milliseconds(r->exit_ns));
+	json_object_set_new(o, "threads", json_integer(r->threads));
+	note_text(buf, sizeof(buf), r);
+	json_object_set_new(o, "note", text_or_null(buf));
+	json_object_set_new(o, "error",
+			    text_or_null(error_text(t, buf, sizeof(buf))));
+	return o;
+}
+
+void json_target(FILE *out, const struct target *t)
+{
+	json_t *o = report_object(t);
+	char *line;
+
+	if (t->kind == TARGET_CGROUP || t->members) {
+		json_t *members = json_array();
+
+		for (size_t i = 0; i < t->nr_members; i++) {
+			struct target member = { .kind = TARGET_PROCESS };
+
+			member.report = t->members[i];
+			member.pid = member.report.pid;
+			json_array_append_new(members, report_object(&member));
+		}
+		json_object_set_new(o, "members", members);
+	}
+	line = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9));
+	if (line)
+		fprintf(out, "%s\n", line);
+	else
+		complain("out of memory for the JSON of %s", t->arg);
+	free(line);
+	json_decref(o);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* mrelease: kill targets and have their memory back before returning. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "program.h"
+
+#define DEFAULT_GRACE_NS 5000000000LL
+
+enum {
+	OPT_ALLOW_ANCESTOR = 256,
+	OPT_CHECK,
+	OPT_GRACE,
+	OPT_JSON,
+	OPT_KILL_SHARERS,
+	OPT_NO_PIN,
+};
+
+static const struct option long_options[] = {
+	{ "allow-ancestor", no_argument, NULL, OPT_ALLOW_ANCESTOR },
+	{ "check", no_argument, NULL, OPT_CHECK },
+	{ "dry-run", no_argument, NULL, 'n' },
+	{ "dryrun", no_argument, NULL, 'n' },
+	{ "evict-cache", no_argument, NULL, 'c' },
+	{ "grace", required_argument, NULL, OPT_GRACE },
+	{ "help", no_argument, NULL, 'h' },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "kill-sharers", no_argument, NULL, OPT_KILL_SHARERS },
+	{ "no-pin", no_argument, NULL, OPT_NO_PIN },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "signal", required_argument, NULL, 's' },
+	{ "tree", no_argument, NULL, 't' },
+	{ "verbose", no_argument, NULL, 'v' },
+	{ "version", no_argument, NULL, 'V' },
+	{ "wait", required_argument, NULL, 'w' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static const char help[] =
+	"Usage: mrelease [OPTION]... TARGET...\n"
+	"       mrelease --check [--json]\n"
+	"Kill each TARGET and have its memory back, verified, before returning.\n"
+	"\n"
+	"TARGET is a PID, PID:INODE (pidfs inode, Linux 6.9), the path of a\n"
+	"cgroup, or the name of a systemd unit.\n"
+	"\n"
+	"  -s, --signal SIGNAL   send SIGNAL first, SIGKILL after the grace time\n"
+	"      --grace TIME      time that SIGNAL may take (default 5s)\n"
+	"  -t, --tree            the processes and all their descendants\n"
+	"  -c, --evict-cache     evict the page cache that only the target mapped\n"
+	"  -w, --wait TIME       deadline for everything (default 30s)\n"
+	"  -n, --dry-run         signal nobody, say what would come back\n"
+	"      --kill-sharers    also kill who shares the target's address space\n"
+	"      --allow-ancestor  do not refuse ancestors of mrelease\n"
+	"      --no-pin          do not use ptrace\n"
+	"      --json            one JSON object per target and line\n"
+	"  -q, --quiet           say only what went wrong\n"
+	"  -v, --verbose         say how, and name each member\n"
+	"      --check           what this kernel and these privileges allow\n"
+	"  -h, --help            show this help\n"
+	"  -V, --version         show the version\n"
+	"\n"
+	"TIME is a number of seconds, or has a unit: us, ms, s, min, h.\n"
+	"Exit status: 0 all memory back, 1 no such target, 2 usage, 3 refused or\n"
+	"not permitted, 4 killed but memory not confirmed, 5 could not be killed,\n"
+	"64 some targets succeeded and some did not.\n";
+
+void complain(const char *format, ...)
+{
+	va_list ap;
+
+	fputs("mrelease: ", stderr);
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+static int usage(void)
+{
+	fputs("Try 'mrelease --help'.\n", stderr);
+	return STATUS_USAGE;
+}
+
+static int set_signal(struct settings *set, const char *arg)
+{
+	int sig = parse_signal(arg);
+
+	if (sig < 0) {
+		complain("%s: not a signal", arg);
+		return -1;
+	}
+	/* SIGKILL is what comes in any case. */
+	set->opts.soft_signal = sig == SIGKILL ? 0 : sig;
+	return 0;
+}
+
+static int set_time(int64_t *ns, const char *arg)
+{
+	if (parse_time(arg, ns) < 0) {
+		complain("%s: not a time", arg);
+		return -1;
+	}
+	return 0;
+}
+
+/*
+ * kill's -9 and -TERM.  They are taken out of argv before getopt sees them;
+ * the argument of an option that takes one is not ours to touch.
+ */
+static int take_signal_options(int *argc, char **argv, struct settings *set)
+{
+	int out = 1;
+
+	for (int i = 1; i < *argc; i++) {
+		const char *a = argv[i];
+
+		if (!strcmp(a, "--")) {
+			while (i < *argc)
+				argv[out++] = argv[i++];
+			break;
+		}
+		if (a[0] == '-' && a[1] && a[1] != '-' &&
+		    ((a[1] >= '0' && a[1] <= '9') ||
+		     (a[1] >= 'A' && a[1] <= 'Z' && a[2] >= 'A' &&
+		      a[2] <= 'Z'))) {
+			if (set_signal(set, a + 1) < 0)
+				return -1;
+			continue;
+		}
+		argv[out++] = argv[i];
+		if ((!strcmp(a, "-s") || !strcmp(a, "-w") ||
+		     !strcmp(a, "--signal") || !strcmp(a, "--wait") ||
+		     !strcmp(a, "--grace")) &&
+		    i + 1 < *argc)
+			argv[out++] = argv[++i];
+	}
+	*argc = out;
+	argv[out] = NULL;
+	return 0;
+}
+
+/* 0: go on; else the exit status + 1 (the status may be 0). */
+static int parse_options(int argc, char **argv, struct settings *set)
+{
+	bool check = false;
+	int c;
+
+	set->opts.grace_ns = -1;
+	while ((c = getopt_long(argc, argv, "chnqs:tvVw:", long_options,
+				NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			set->opts.flags |= MRELEASE_EVICT_CACHE;
+			break;
+		case 'h':
+			fputs(help, stdout);
+			return STATUS_OK + 1;
+		case 'n':
+			set->opts.flags |= MRELEASE_DRY_RUN;
+			break;
+		case 'q':
+			set->quiet = true;
+			break;
+		case 's':
+			if (set_signal(set, optarg) < 0)
+				return usage() + 1;
+			break;
+		case 't':
+			set->tree = true;
+			break;
+		case 'v':
+			set->verbose = true;
+			break;
+		case 'V':
+			printf("mrelease %s\n", mrelease_version());
+			return STATUS_OK + 1;
+		case 'w':
+			if (set_time(&set->wait_ns, optarg) < 0)
+				return usage() + 1;
+			/* 0 is "now", not the library's default. */
+			if (!set->wait_ns)
+				set->wait_ns = 1;
+			break;
+		case OPT_ALLOW_ANCESTOR:
+			set->opts.flags |= MRELEASE_ALLOW_ANCESTOR;
+			break;
+		case OPT_CHECK:
+			check = true;
+			break;
+		case OPT_GRACE:
+			if (set_time(&set->opts.grace_ns, optarg) < 0)
+				return usage() + 1;
+			break;
+		case OPT_JSON:
+			set->json = true;
+			break;
+		case OPT_KILL_SHARERS:
+			set->opts.flags |= MRELEASE_KILL_SHARERS;
+			break;
+		case OPT_NO_PIN:
+			set->opts.flags |= MRELEASE_NO_PIN;
+			break;
+		default:
+			return usage() + 1;
+		}
+	}
+	if (set->quiet && set->verbose) {
+		complain("-q and -v contradict each other");
+		return usage() + 1;
+	}
+	if (check) {
+		if (optind < argc) {
+			complain("--check takes no target");
+			return usage() + 1;
+		}
+		return check_main(set->json) + 1;
+	}
+	if (set->opts.grace_ns >= 0 && !set->opts.soft_signal)
+		set->opts.soft_signal = SIGTERM;
+	if (set->opts.grace_ns < 0)
+		set->opts.grace_ns = DEFAULT_GRACE_NS;
+	if (optind == argc) {
+		complain("no target");
+		return usage() + 1;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct settings set = { .opts.size = sizeof(set.opts) };
+	struct target *targets;
+	size_t nr;
+	int ret;
+
+	if (take_signal_options(&argc, argv, &set) < 0)
+		return usage();
+	ret = parse_options(argc, argv, &set);
+	if (ret)
+		return ret - 1;
+	nr = argc - optind;
+	targets = calloc(nr, sizeof(*targets));
+	if (!targets) {
+		complain("out of memory, nothing was signalled");
+		return STATUS_NOT_KILLED;
+	}
+	/* All of them are understood before the first is signalled. */
+	for (size_t i = 0; i < nr; i++)
+		if (target_parse(&targets[i], argv[optind + i]) < 0)
+			return usage();
+	targets_run(targets, nr, &set);
+	ret = targets_status(targets, nr);
+	if (fflush(stdout) || ferror(stdout)) {
+		complain("cannot write the result: %s", strerror(errno));
+		if (ret == STATUS_OK)
+			ret = STATUS_UNCONFIRMED;
+	}
+	for (size_t i = 0; i < nr; i++)
+		free(targets[i].members);
+	free(targets);
+	return ret;
+}

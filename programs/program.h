@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the command share. */
+#ifndef MRELEASE_PROGRAM_H
+#define MRELEASE_PROGRAM_H
+
+#include <limits.h>
+#include <mrelease.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+enum exit_status {
+	STATUS_OK = 0,
+	STATUS_NO_TARGET = 1,
+	STATUS_USAGE = 2,
+	STATUS_REFUSED = 3,
+	STATUS_UNCONFIRMED = 4,
+	STATUS_NOT_KILLED = 5,
+	STATUS_PARTIAL = 64,
+};
+
+struct settings {
+	struct mrelease_opts opts;
+	int64_t wait_ns;
+	bool tree;
+	bool json;
+	bool quiet;
+	bool verbose;
+};
+
+enum target_kind {
+	TARGET_PROCESS,
+	TARGET_CGROUP,
+};
+
+struct target {
+	/* As the user wrote it. */
+	const char *arg;
+	enum target_kind kind;
+	pid_t pid;
+	uint64_t inode;
+	/* pidfd or cgroup directory; -1 with error set if there is none. */
+	int fd;
+	int error;
+	/* Cgroup: its directory. */
+	char path[PATH_MAX];
+	/* Roughly what it holds, for the order. */
+	uint64_t weight;
+	struct mrelease_report report;
+	struct mrelease_report *members;
+	size_t nr_members;
+	enum exit_status status;
+	bool done;
+};
+
+/* mrelease.c */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* parse.c */
+int parse_signal(const char *s);
+int parse_time(const char *s, int64_t *ret_ns);
+
+/* target.c */
+int target_parse(struct target *t, const char *arg);
+void target_weigh(struct target *t);
+void target_release(struct target *t, const struct settings *set);
+enum exit_status targets_status(const struct target *t, size_t nr);
+
+/* run.c */
+void targets_run(struct target *t, size_t nr, const struct settings *set);
+
+/* output.c */
+void output_target(FILE *out, const struct target *t,
+		   const struct settings *set);
+void output_bytes(char *buf, size_t size, uint64_t bytes);
+void output_text(char *buf, size_t size, const char *text);
+
+/* json.c */
+void json_target(FILE *out, const struct target *t);
+const char *result_name(int result);
+const char *evidence_name(int evidence);
+const char *path_name(int path);
+void note_text(char *buf, size_t size, const struct mrelease_report *r);
+const char *error_text(const struct target *t, char *buf, size_t size);
+
+/* check.c */
+int check_main(bool json);
+
+#endif /* MRELEASE_PROGRAM_H */

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* Several targets at once, the biggest first, and a sign of life meanwhile. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "program.h"
+
+#define MAX_THREADS 64
+
+struct run {
+	struct target *targets;
+	/* Indexes, biggest first. */
+	size_t *order;
+	size_t nr;
+	size_t next;
+	size_t done;
+	const struct settings *set;
+	pthread_mutex_t lock;
+	pthread_cond_t ended;
+};
+
+static void *worker(void *arg)
+{
+	struct run *run = arg;
+
+	for (;;) {
+		struct target *t;
+
+		pthread_mutex_lock(&run->lock);
+		if (run->next == run->nr) {
+			pthread_mutex_unlock(&run->lock);
+			return NULL;
+		}
+		t = &run->targets[run->order[run->next++]];
+		pthread_mutex_unlock(&run->lock);
+
+		target_release(t, run->set);
+
+		pthread_mutex_lock(&run->lock);
+		t->done = true;
+		run->done++;
+		if (isatty(STDERR_FILENO) && !run->set->quiet)
+			fputs("\r\033[K", stderr);
+		if (run->set->json)
+			json_target(stdout, t);
+		else
+			output_target(stdout, t, run->set);
+		fflush(stdout);
+		pthread_cond_signal(&run->ended);
+		pthread_mutex_unlock(&run->lock);
+	}
+}
+
+/* With run->lock held: which one is it that takes so long? */
+static void show_progress(const struct run *run, double seconds)
+{
+	for (size_t i = 0; i < run->nr; i++) {
+		const struct target *t = &run->targets[i];
+
+		if (t->done)
+			continue;
+		fprintf(stderr,
+			"\r\033[Kmrelease: %zu of %zu done, %.0f s, waiting for %s",
+			run->done, run->nr, seconds, t->arg);
+		fflush(stderr);
+		return;
+	}
+}
+
+static void wait_all(struct run *run)
+{
+	bool show = isatty(STDERR_FILENO) && !run->set->quiet &&
+		    !run->set->json;
+	struct timespec start, until;
+
+	clock_gettime(CLOCK_REALTIME, &start);
+	until = start;
+	pthread_mutex_lock(&run->lock);
+	while (run->done < run->nr) {
+		until.tv_sec++;
+		if (!show) {
+			pthread_cond_wait(&run->ended, &run->lock);
+			continue;
+		}
+		while (run->done < run->nr &&
+		       pthread_cond_timedwait(&run->ended, &run->lock,
+					      &until) == 0)
+			;
+		if (run->done < run->nr)
+			show_progress(run, until.tv_sec - start.tv_sec);
+	}
+	pthread_mutex_unlock(&run->lock);
+}
+
+static struct target *sort_targets;
+
+static int by_weight(const void *a, const void *b)
+{
+	const struct target *x = &sort_targets[*(const size_t *)a];
+	const struct target *y = &sort_targets[*(const size_t *)b];
+
+	return (x->weight < y->weight) - (x->weight > y->weight);
+}
+
+void targets_run(struct target *t, size_t nr, const struct settings *set)
+{
+	struct run run = {
+		.targets = t,
+		.nr = nr,
+		.set = set,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.ended = PTHREAD_COND_INITIALIZER,
+	};
+	size_t nr_threads = nr < MAX_THREADS ? nr : MAX_THREADS;
+	pthread_t threads[MAX_THREADS];
+	size_t started = 0;
+
+	run.order = calloc(nr, sizeof(*run.order));
+	if (!run.order) {
+		complain("out of memory, nothing was signalled");
+		exit(STATUS_NOT_KILLED);
+	}
+	for (size_t i = 0; i < nr; i++) {
+		run.order[i] = i;
+		if (nr > 1)
+			target_weigh(&t[i]);
+	}
+	sort_targets = t;
+	qsort(run.order, nr, sizeof(*run.order), by_weight);
+	if (nr > 1 || (isatty(STDERR_FILENO) && !set->quiet && !set->json)) {
+		for (; started < nr_threads; started++)
+			if (pthread_create(&threads[started], NULL, worker,
+					   &run))
+				break;
+	}
+	/* One target and nobody to entertain, or no threads to be had. */
+	if (!started)
+		worker(&run);
+	else
+		wait_all(&run);
+	for (size_t i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	free(run.order);
+}

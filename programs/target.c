@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/* From what the user wrote to a process or a cgroup, and its release. */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <linux/magic.h>
+#include <mntent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "program.h"
+
+#define MAX_MEMBERS 65536
+
+static bool is_cgroup_fs(int fd)
+{
+	struct statfs sfs;
+
+	return fstatfs(fd, &sfs) == 0 && (sfs.f_type == CGROUP2_SUPER_MAGIC ||
+					  sfs.f_type == CGROUP_SUPER_MAGIC);
+}
+
+/* Mount point of cgroup v2, or (v1) of systemd's own hierarchy. */
+static int cgroup_mount(char *buf, size_t size)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	bool found = false;
+	struct mntent *m;
+
+	if (!f)
+		return -errno;
+	while ((m = getmntent(f))) {
+		bool v2 = !strcmp(m->mnt_type, "cgroup2");
+
+		if (v2 || (!found && !strcmp(m->mnt_type, "cgroup") &&
+			   hasmntopt(m, "name"))) {
+			snprintf(buf, size, "%s", m->mnt_dir);
+			found = true;
+		}
+		if (v2)
+			break;
+	}
+	endmntent(f);
+	return found ? 0 : -ENOENT;
+}
+
+/* nftw() has no argument for its callback. */
+static struct {
+	const char *name;
+	char found[PATH_MAX];
+	unsigned int count;
+} search;
+
+static int search_one(const char *path, const struct stat *st, int type,
+		      struct FTW *ftw)
+{
+	(void)st;
+	if (type == FTW_D && !strcmp(path + ftw->base, search.name)) {
+		if (!search.count++)
+			snprintf(search.found, sizeof(search.found), "%s",
+				 path);
+	}
+	return 0;
+}
+
+static int find_unit(struct target *t, const char *name)
+{
+	char mount[PATH_MAX];
+	int ret = cgroup_mount(mount, sizeof(mount));
+
+	if (ret < 0)
+		return ret;
+	search.name = name;
+	search.count = 0;
+	if (nftw(mount, search_one, 16, FTW_PHYS | FTW_MOUNT) < 0)
+		return -errno;
+	if (search.count > 1) {
+		complain("%s: %u cgroups have this name, give the path of one",
+			 name, search.count);
+		return -EINVAL;
+	}
+	if (!search.count)
+		return -ENOENT;
+	memcpy(t->path, search.found, sizeof(t->path));
+	return 0;
+}
+
+static int open_cgroup(struct target *t)
+{
+	t->fd = open(t->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t->fd < 0)
+		return -errno;
+	if (is_cgroup_fs(t->fd))
+		return 0;
+	close(t->fd);
+	t->fd = -1;
+	return -ENOTTY;
+}
+
+static int parse_cgroup(struct target *t, const char *arg)
+{
+	char mount[PATH_MAX / 2];
+	int ret;
+
+	t->kind = TARGET_CGROUP;
+	if (*arg != '/') {
+		ret = find_unit(t, arg);
+		return ret < 0 ? ret : open_cgroup(t);
+	}
+	if (snprintf(t->path, sizeof(t->path), "%s", arg) >=
+	    (int)sizeof(t->path))
+		return -ENAMETOOLONG;
+	ret = open_cgroup(t);
+	if (ret != -ENOENT || cgroup_mount(mount, sizeof(mount)) < 0)
+		return ret;
+	/* As in /proc/PID/cgroup: from the root of the hierarchy. */
+	if (snprintf(t->path, sizeof(t->path), "%s%s", mount, arg) >=
+	    (int)sizeof(t->path))
+		return -ENAMETOOLONG;
+	return open_cgroup(t);
+}
+
+/* "123" and "123:456" are processes, whatever else they are. */
+static int parse_process(struct target *t, const char *arg)
+{
+	char *end;
+	unsigned long long n;
+
+	t->kind = TARGET_PROCESS;
+	errno = 0;
+	n = strtoull(arg, &end, 10);
+	if (errno || n > INT_MAX)
+		return -EINVAL;
+	t->pid = n;
+	if (*end == ':') {
+		arg = end + 1;
+		if (*arg < '0' || *arg > '9')
+			return -EINVAL;
+		t->inode = strtoull(arg, &end, 10);
+		if (errno || !t->inode)
+			return -EINVAL;
+	}
+	return *end ? -EINVAL : 0;
+}
+
+/*
+ * -EINVAL: not a target at all, which ends the whole call before anything
+ * is signalled.  A target that is not there is kept, with its error.
+ */
+int target_parse(struct target *t, const char *arg)
+{
+	int ret;
+
+	memset(t, 0, sizeof(*t));
+	t->arg = arg;
+	t->fd = -1;
+	t->report.size = sizeof(t->report);
+	t->report.release_ns = -1;
+	t->report.exit_ns = -1;
+	if (arg[0] >= '0' && arg[0] <= '9' &&
+	    strspn(arg, "0123456789:") == strlen(arg)) {
+		ret = parse_process(t, arg);
+		if (ret < 0) {
+			complain("%s: not a PID or PID:INODE", arg);
+			return ret;
+		}
+		t->report.pid = t->pid;
+		if (!t->pid) {
+			t->error = -EPERM;
+			return 0;
+		}
+		ret = mrelease_open(t->pid, t->inode);
+		if (ret < 0)
+			t->error = ret;
+		else
+			t->fd = ret;
+		return 0;
+	}
+	if (arg[0] == '/' || strchr(arg, '.')) {
+		ret = parse_cgroup(t, arg);
+		if (ret == -ENOTTY || ret == -ENOTDIR) {
+			complain("%s: not a cgroup", arg);
+			return -EINVAL;
+		}
+		if (ret == -EINVAL)
+			return ret;
+		t->error = ret;
+		return 0;
+	}
+	complain("%s: not a PID, PID:INODE, cgroup path or unit name",
+		 *arg ? arg : "''");
+	return -EINVAL;
+}
+
+static uint64_t number_in(int dir, const char *name)
+{
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	char buf[64] = "";
+	ssize_t n;
+
+	if (fd < 0)
+		return 0;
+	n = read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	return n > 0 ? strtoull(buf, NULL, 10) : 0;
+}
+
+/* How much, roughly: the biggest goes first. */
+void target_weigh(struct target *t)
+{
+	char path[64], buf[128] = "";
+	unsigned long long pages = 0;
+	FILE *f;
+
+	if (t->fd < 0)
+		return;
+	if (t->kind == TARGET_CGROUP) {
+		t->weight = number_in(t->fd, "memory.current");
+		if (!t->weight)
+			t->weight = number_in(t->fd, "memory.usage_in_bytes");
+		return;
+	}
+	snprintf(path, sizeof(path), "/proc/%d/statm", t->pid);
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	if (fgets(buf, sizeof(buf), f))
+		sscanf(buf, "%*s %llu", &pages);
+	fclose(f);
+	t->weight = pages * 4096;
+}
+
+static enum exit_status status_of(const struct mrelease_report *r)
+{
+	switch (r->result) {
+	case MRELEASE_RELEASED:
+		return r->outstanding_bytes ? STATUS_UNCONFIRMED : STATUS_OK;
+	case MRELEASE_WOULD_KILL:
+		return STATUS_OK;
+	case MRELEASE_GONE:
+		return STATUS_NO_TARGET;
+	case MRELEASE_REFUSED:
+		return STATUS_REFUSED;
+	case MRELEASE_EXITED:
+	case MRELEASE_UNCONFIRMED:
+		return STATUS_UNCONFIRMED;
+	default:
+		return STATUS_NOT_KILLED;
+	}
+}
+
+/* No handle: what that means. */
+static void no_handle(struct target *t)
+{
+	struct mrelease_report *r = &t->report;
+
+	r->error = t->error;
+	switch (t->error) {
+	case -ESRCH:
+	case -ENOENT:
+	case -ENODEV:
+		r->result = MRELEASE_GONE;
+		break;
+	case -ESTALE:
+		r->result = MRELEASE_REFUSED;
+		r->refusal = MRELEASE_REFUSE_REUSED;
+		break;
+	case -EISDIR:
+		r->result = MRELEASE_REFUSED;
+		r->refusal = MRELEASE_REFUSE_THREAD;
+		break;
+	case -EPERM:
+	case -EACCES:
+		r->result = MRELEASE_REFUSED;
+		break;
+	default:
+		r->result = MRELEASE_FAILED;
+	}
+}
+
+static int64_t monotonic_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+void target_release(struct target *t, const struct settings *set)
+{
+	struct mrelease_opts opts = set->opts;
+	int ret;
+
+	if (t->fd < 0) {
+		no_handle(t);
+		t->status = status_of(&t->report);
+		return;
+	}
+	if (set->wait_ns)
+		opts.deadline_ns = monotonic_ns() + set->wait_ns;
+	if (t->kind == TARGET_CGROUP || set->tree) {
+		t->nr_members = MAX_MEMBERS;
+		t->members = calloc(t->nr_members, sizeof(*t->members));
+		if (t->members)
+			t->members[0].size = sizeof(*t->members);
+		else
+			t->nr_members = 0;
+	}
+	if (t->kind == TARGET_CGROUP)
+		ret = mrelease_cgroup(t->fd, &opts, &t->report, t->members,
+				      &t->nr_members);
+	else if (set->tree)
+		ret = mrelease_tree(t->fd, &opts, &t->report, t->members,
+				    &t->nr_members);
+	else
+		ret = mrelease_process(t->fd, &opts, &t->report);
+	t->error = ret;
+	t->report.error = ret;
+	if (ret < 0 && t->report.result == MRELEASE_RELEASED)
+		t->report.result = MRELEASE_FAILED;
+	if (!t->report.pid)
+		t->report.pid = t->pid;
+	t->status = status_of(&t->report);
+	close(t->fd);
+	t->fd = -1;
+}
+
+/*
+ * One status for all: theirs if they agree, 64 if some succeeded and some
+ * did not, and else the gravest, which is the largest.
+ */
+enum exit_status targets_status(const struct target *t, size_t nr)
+{
+	enum exit_status worst = STATUS_OK;
+	bool good = false;
+
+	for (size_t i = 0; i < nr; i++) {
+		if (t[i].status == STATUS_OK)
+			good = true;
+		else if (t[i].status > worst)
+			worst = t[i].status;
+	}
+	return good && worst != STATUS_OK ? STATUS_PARTIAL : worst;
+}
