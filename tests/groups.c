@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* Releases of whole cgroups, with a report for each member. */
+#include <string.h>
+
+#include "groups.h"
+
+struct mrelease_report members[MAX_MEMBERS];
+size_t nr_members;
+
+int release_cgroup(const struct cgroup *cg, uint32_t flags,
+		   struct mrelease_report *rep)
+{
+	struct mrelease_opts opts = opts_with(flags);
+	size_t i;
+	int ret;
+
+	memset(rep, 0xa5, sizeof(*rep));
+	rep->size = sizeof(*rep);
+	memset(members, 0, sizeof(members));
+	for (i = 0; i < MAX_MEMBERS; i++)
+		members[i].size = sizeof(members[i]);
+	nr_members = MAX_MEMBERS;
+	ret = mrelease_cgroup(cg->fd, &opts, rep, members, &nr_members);
+	expect_report(rep, rep->error == ret);
+	expect_report(rep, rep->pid == 0);
+	return ret;
+}
+
+void expect_all_released(const struct mrelease_report *rep, unsigned int n,
+			 uint64_t bytes)
+{
+	uint64_t last = UINT64_MAX;
+	size_t i;
+
+	expect_report(rep, rep->result == MRELEASE_RELEASED);
+	expect_report(rep, rep->verified == 1);
+	expect_report(rep, rep->evidence == MRELEASE_EVIDENCE_MEMBERS ||
+				   rep->evidence == MRELEASE_EVIDENCE_MEMCG);
+	expect_report(rep, rep->members == n);
+	expect_report(rep, rep->members_verified == n);
+	expect_report(rep, rep->before.anon_bytes >= bytes);
+	expect_report(rep, rep->released_bytes >= bytes);
+	expect_report(rep, rep->outstanding_bytes == 0);
+	assert_int_equal(nr_members, n);
+	for (i = 0; i < n; i++) {
+		const struct mrelease_report *m = &members[i];
+		uint64_t size = m->before.anon_bytes + m->before.swap_bytes +
+				m->before.shmem_bytes + m->before.hugetlb_bytes;
+
+		expect_report(m, m->result == MRELEASE_RELEASED);
+		expect_report(m, m->verified == 1);
+		expect_report(m, m->pid > 0);
+		/* Biggest first. */
+		expect_report(m, size <= last);
+		last = size;
+		assert_true(process_gone(m->pid));
+	}
+}
+
+/* Children of the test, each moved in before it is said to be there. */
+void fill_cgroup(const struct cgroup *cg, struct victim *v, unsigned int n,
+		 const char *mib)
+{
+	struct victim_setup setup = { 0 };
+
+	setup.procs[0] = cg->procs;
+	while (n--)
+		victim_start_with(v++, &setup, "anon", mib, NULL);
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/* Set-up and teardown: nothing is left behind, and it is looked for. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+/* The last so many are remembered. */
+#define MAX_FORKS 256
+
+static unsigned int fds_before;
+static sigset_t mask_before;
+static pid_t forks[MAX_FORKS];
+static unsigned int nr_forks;
+/* A stop or trap that reached our SIGCHLD handler: never ours, see below. */
+static volatile sig_atomic_t stops_seen;
+
+/*
+ * The library traces victims that are our children.  Its tracer's stops must
+ * not come here; what the victims' deaths send is ours.
+ */
+static void on_sigchld(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
+	(void)context;
+	if (info->si_code == CLD_TRAPPED || info->si_code == CLD_STOPPED ||
+	    info->si_code == CLD_CONTINUED)
+		stops_seen++;
+}
+
+int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * SEC_NS + ts.tv_nsec;
+}
+
+int64_t in_seconds(int s)
+{
+	return now_ns() + s * SEC_NS;
+}
+
+unsigned int count_fds(void)
+{
+	unsigned int n = 0;
+	DIR *dir = opendir("/proc/self/fd");
+
+	if (!dir)
+		return 0;
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+void skip_test(const char *tag, const char *fmt, ...)
+{
+	const char *must = getenv("MRELEASE_MUST_WORK");
+	const char *accept = getenv("MRELEASE_ACCEPT_SKIP");
+	size_t len = strlen(tag);
+	bool accepted = !must || strcmp(must, "1");
+	char why[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	while (!accepted && accept && *accept) {
+		accepted = !strncmp(accept, tag, len) &&
+			   (accept[len] == ',' || !accept[len]);
+		accept = strchr(accept, ',');
+		accept = accept ? accept + 1 : NULL;
+	}
+	if (!accepted)
+		fail_msg("must work: %s (MRELEASE_ACCEPT_SKIP=%s accepts it)",
+			 why, tag);
+	/* contain puts the reason of the last such line on the TAP line. */
+	printf("# skip: %s [%s]\n", why, tag);
+	fflush(stdout);
+	skip();
+	abort();
+}
+
+void need_root(void)
+{
+	/* Root of a user namespace is not enough: its map has one line only */
+	char map[64] = "";
+	int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		if (read(fd, map, sizeof(map) - 1) < 0)
+			map[0] = '\0';
+		close(fd);
+	}
+	if (geteuid() || !strstr(map, "4294967295"))
+		skip_test("root", "needs to be root");
+}
+
+pid_t test_fork(void)
+{
+	pid_t parent = getpid(), pid;
+
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		signal(SIGCHLD, SIG_DFL);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* It was gone before we asked: nobody would tell us. */
+		if (getppid() != parent)
+			_exit(1);
+	} else {
+		forks[nr_forks++ % MAX_FORKS] = pid;
+	}
+	return pid;
+}
+
+int test_wait(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, __WALL) != pid)
+		assert_int_equal(errno, EINTR);
+	if (!WIFEXITED(status))
+		fail_msg("child %d died of signal %d", pid, WTERMSIG(status));
+	return WEXITSTATUS(status);
+}
+
+int harness_setup(void **state)
+{
+	struct sigaction act = { .sa_sigaction = on_sigchld };
+
+	(void)state;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	act.sa_flags = SA_SIGINFO | SA_RESTART;
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	sigaction(SIGCHLD, &act, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_BLOCK, NULL, &mask_before);
+	stops_seen = 0;
+	nr_forks = 0;
+	fds_before = count_fds();
+	return 0;
+}
+
+static bool is_ours(pid_t pid)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_forks && i < MAX_FORKS; i++) {
+		if (forks[i] == pid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A child of ours that runs our program and that no test forked is a helper
+ * of the library that outlived its call.
+ */
+static unsigned int leftover_helpers(void)
+{
+	unsigned int i, n, left = 0;
+	pid_t children[256];
+
+	n = process_children(getpid(), children, ARRAY_LEN(children));
+	for (i = 0; i < n; i++) {
+		if (is_ours(children[i]) || !same_program(children[i]))
+			continue;
+		print_error("# helper %d was left behind, state %c\n",
+			    children[i], process_state(children[i]));
+		left++;
+	}
+	return left;
+}
+
+/*
+ * Only our direct children are ever signalled: their numbers cannot be reused
+ * before we wait for them.  As we are their subreaper, each generation becomes
+ * ours when the one before it dies.
+ */
+static bool end_descendants(void)
+{
+	int64_t deadline = in_seconds(PATIENCE_S);
+	unsigned int i, n;
+	pid_t children[256], pid;
+
+	do {
+		n = process_children(getpid(), children, ARRAY_LEN(children));
+		for (i = 0; i < n; i++)
+			kill(children[i], SIGKILL);
+		while ((pid = waitpid(-1, NULL, __WALL | WNOHANG)) > 0)
+			;
+		if (!pid)
+			sched_yield();
+	} while (!pid && now_ns() < deadline);
+	return !pid;
+}
+
+int harness_teardown(void **state)
+{
+	unsigned int helpers, fds;
+	sigset_t mask;
+	int sig, ret = 0;
+
+	(void)state;
+	helpers = leftover_helpers();
+	sigprocmask(SIG_BLOCK, NULL, &mask);
+	victims_forget();
+	if (cgroups_clean(0))
+		print_error("# a cgroup could not be thawed\n");
+	if (end_descendants()) {
+		print_error("# descendants do not die\n");
+		ret = -1;
+	}
+	if (cgroups_clean(getpid())) {
+		print_error("# a cgroup could not be removed\n");
+		ret = -1;
+	}
+	fds = count_fds();
+	if (helpers)
+		ret = -1;
+	if (stops_seen) {
+		print_error("# SIGCHLD told of %d stops\n", (int)stops_seen);
+		ret = -1;
+	}
+	if (fds != fds_before) {
+		print_error("# %u descriptors before the test, %u after\n",
+			    fds_before, fds);
+		ret = -1;
+	}
+	for (sig = 1; sig < NSIG; sig++) {
+		if (sigismember(&mask, sig) == sigismember(&mask_before, sig))
+			continue;
+		print_error("# signal %d: its place in the mask changed\n",
+			    sig);
+		ret = -1;
+	}
+	return ret;
+}

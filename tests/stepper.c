@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* The stepper of stepper.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "stepper.h"
+
+#define MAX_TASKS 128
+
+static pid_t tasks[MAX_TASKS];
+static unsigned int nr_tasks;
+
+static bool known(pid_t pid)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_tasks; i++) {
+		if (tasks[i] == pid)
+			return true;
+	}
+	return false;
+}
+
+static void add_task(pid_t pid)
+{
+	if (known(pid))
+		return;
+	assert_true(nr_tasks < MAX_TASKS);
+	tasks[nr_tasks++] = pid;
+}
+
+static void forget_task(pid_t pid)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_tasks; i++) {
+		if (tasks[i] == pid)
+			tasks[i] = tasks[--nr_tasks];
+	}
+}
+
+static pid_t start_traced(char *const argv[])
+{
+	int status, null;
+	pid_t pid;
+
+	/* These stops are ours, the harness need not count them. */
+	signal(SIGCHLD, SIG_DFL);
+	pid = test_fork();
+	if (!pid) {
+		null = open("/dev/null", O_WRONLY);
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		execv(argv[0], argv);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, __WALL), pid);
+	assert_true(WIFSTOPPED(status));
+	assert_int_equal(
+		ptrace(PTRACE_SETOPTIONS, pid, NULL,
+		       (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE |
+				PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+				PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)),
+		0);
+	return pid;
+}
+
+/*
+ * What the stop means for the tracee: the signal to give it, if any.  Stops
+ * that ptrace makes up are not signals.
+ */
+static int signal_of(int status)
+{
+	int sig = WSTOPSIG(status);
+
+	if (status >> 16 || sig == (SIGTRAP | 0x80) || sig == SIGSTOP)
+		return 0;
+	return sig;
+}
+
+/*
+ * A task of ours that is known may be waited for one by one; a new one's
+ * first stop can come before its parent's event.  waitpid(-1) tells both,
+ * and the victims' deaths, which we leave to the test: WNOWAIT first.
+ */
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
+/* A release that does not end although its command was killed. */
+static void hangs(unsigned int step)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_tasks; i++) {
+		printf("# task %d%s: state %c\n", tasks[i], i ? "" : " (main)",
+		       process_state(tasks[i]));
+		kill(tasks[i], SIGKILL);
+	}
+	fail_msg("killed at step %u: the rest hangs", step);
+}
+
+static pid_t next_event(int *status, unsigned int step)
+{
+	siginfo_t info;
+	pid_t pid;
+
+	for (;;) {
+		memset(&info, 0, sizeof(info));
+		if (waitid(P_ALL, 0, &info,
+			   WEXITED | WSTOPPED | WNOWAIT | __WALL)) {
+			if (errno == EINTR)
+				hangs(step);
+			return 0;
+		}
+		pid = info.si_pid;
+		if (!known(pid) &&
+		    (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED ||
+		     info.si_code == CLD_DUMPED)) {
+			/* A victim: it must not hide the others' events. */
+			waitpid(pid, status, __WALL);
+			continue;
+		}
+		if (waitpid(pid, status, __WALL) == pid)
+			return pid;
+	}
+}
+
+/*
+ * A task whose creator was killed in the middle of clone(): it is our tracee,
+ * but no event has told us of it yet.
+ */
+static bool more_tracees(void)
+{
+	pid_t children[256];
+	unsigned int i, n;
+
+	n = process_children(getpid(), children, ARRAY_LEN(children));
+	for (i = 0; i < n; i++) {
+		if (process_exists(children[i]) &&
+		    process_tracer(children[i]) == getpid())
+			return true;
+	}
+	return false;
+}
+
+bool step_and_kill(char *const argv[], unsigned int step, enum step_kill who)
+{
+	pid_t main_pid = start_traced(argv), pid = main_pid;
+	struct sigaction act = { .sa_handler = on_alarm };
+	bool executed = false, killed = false;
+	unsigned long message;
+	unsigned int stops = 0;
+	int status;
+
+	/* SIGCHLD is not handled, so EINTR below is the alarm. */
+	sigaction(SIGALRM, &act, NULL);
+	alarm(PATIENCE_S);
+	nr_tasks = 0;
+	add_task(main_pid);
+	ptrace(PTRACE_SYSCALL, main_pid, NULL, NULL);
+	while ((nr_tasks || more_tracees()) &&
+	       (pid = next_event(&status, step))) {
+		if (!WIFSTOPPED(status)) {
+			forget_task(pid);
+			continue;
+		}
+		add_task(pid);
+		if (status >> 16 == PTRACE_EVENT_EXEC)
+			executed = true;
+		if ((status >> 16 == PTRACE_EVENT_CLONE ||
+		     status >> 16 == PTRACE_EVENT_FORK ||
+		     status >> 16 == PTRACE_EVENT_VFORK) &&
+		    !ptrace(PTRACE_GETEVENTMSG, pid, NULL, &message))
+			add_task((pid_t)message);
+		if (executed && WSTOPSIG(status) == (SIGTRAP | 0x80) &&
+		    ++stops == step) {
+			killed = true;
+			kill(who == STEP_KILL_MAIN ? main_pid : pid, SIGKILL);
+		}
+		ptrace(PTRACE_SYSCALL, pid, NULL,
+		       (void *)(long)signal_of(status));
+	}
+	alarm(0);
+	return killed;
+}

@@ -1,0 +1,426 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# The command's contract: options, exit statuses, what it prints.
+
+set -u
+# shellcheck source-path=SCRIPTDIR source=libtest.sh disable=SC2119,SC2120
+. "$(dirname "$0")/libtest.sh"
+
+process_keys='["before","cache_evicted_bytes","comm","error","evidence",
+"exit_ms","note","outstanding_bytes","path","pid","release_ms",
+"released_bytes","result","threads","verified"]'
+cgroup_keys='["before","cache_evicted_bytes","error","evidence","exit_ms",
+"members","note","outstanding_bytes","path","release_ms","released_bytes",
+"result","threads","verified"]'
+before_keys='["anon_bytes","file_bytes","hugetlb_bytes","shmem_bytes",
+"swap_bytes"]'
+
+# json FILTER: true of the output, or the test fails.
+json() {
+	jq -se "$1" "$tmp/out" >/dev/null 2>"$tmp/jq.err" ||
+		fail "not so: $1: $(cat "$tmp/out" "$tmp/jq.err")"
+}
+
+if ! command -v jq >/dev/null; then
+	plan 1
+	skip jq "all of it" "jq is not installed"
+	finish
+fi
+
+plan 38
+
+# --- one process ---
+
+start_victim anon 32
+expect 0 "$vpid"
+grep -qE "^$vpid \(victim\): .*MiB.*(ms|s).*exited" "$tmp/out" ||
+	fail "the line: $(cat "$tmp/out")"
+[ "$(wc -l <"$tmp/out")" = 1 ] || fail "more than a line"
+[ -s "$tmp/err" ] && fail "stderr: $(cat "$tmp/err")"
+expect_dead "$vpid"
+end_victim
+ok "one process: one line, status 0"
+
+start_victim anon 32
+expect 0 --json "$vpid"
+json 'length == 1'
+json ".[0] | keys == $process_keys"
+json ".[0].before | keys == $before_keys"
+json ".[0] | .pid == $vpid and .comm == \"victim\""
+json '.[0] | .result == "released" and .verified == true and .error == null'
+json '.[0] | .evidence == "pagemap" or .evidence == "exit"'
+json '.[0] | .path == "pinned" or .path == "unpinned" or .path == "exit"'
+json '.[0] | .before.anon_bytes >= 33554432'
+json '.[0] | .released_bytes >= 33554432 and .outstanding_bytes == 0'
+json '.[0] | .threads == 1 and .cache_evicted_bytes == 0'
+json '.[0] | (.release_ms | type) == "number" and .release_ms > 0'
+json '.[0] | .exit_ms >= .release_ms or .evidence == "exit"'
+json '.[0] | .note == null or (.note | type) == "string"'
+[ "$(wc -l <"$tmp/out")" = 1 ] || fail "not one line"
+expect_dead "$vpid"
+end_victim
+ok "--json: the keys and their types"
+
+start_victim anon 8
+expect 0 -q "$vpid"
+[ -s "$tmp/out" ] && fail "stdout: $(cat "$tmp/out")"
+[ -s "$tmp/err" ] && fail "stderr: $(cat "$tmp/err")"
+expect_dead "$vpid"
+end_victim
+ok "-q: silent when all went well"
+
+start_victim anon 8
+expect 0 -v "$vpid"
+[ "$(wc -l <"$tmp/out")" -ge 2 ] || fail "no more than a line"
+end_victim
+ok "-v: says more"
+
+start_victim anon 8
+for both in "-q -v" "-v -q" "-qv" "--quiet --verbose"; do
+	# shellcheck disable=SC2086
+	expect 2 $both "$vpid"
+	expect_error
+	expect_untouched
+done
+end_victim
+ok "-q and -v together: usage, nobody signalled"
+
+start_victim anon 16
+expect 0 -n "$vpid"
+expect_untouched
+expect 0 --dry-run --json "$vpid"
+json '.[0] | .result == "would-kill" and .verified == false'
+json '.[0] | .before.anon_bytes >= 16777216 and .released_bytes == 0'
+json '.[0] | .release_ms == null and .exit_ms == null'
+expect_untouched
+expect 0 --dry-run -t -s TERM "$vpid"
+expect_untouched
+end_victim
+ok "-n, --dry-run: signal nobody"
+
+start_victim polite 8
+expect 0 -s TERM --grace 10s --json "$vpid"
+json '.[0] | .path == "soft" and .result == "released"'
+wait "$vjob"
+[ $? = 42 ] || fail "it did not exit by its own hand"
+end_victim
+ok "-s SIGNAL --grace TIME: asked first"
+
+start_victim ignoring 8
+for signal in TERM SIGTERM term 15 RTMIN+3 HUP; do
+	[ -n "$vpid" ] || start_victim ignoring 8
+	expect 0 -s "$signal" --grace 20ms "$vpid"
+	expect_dead "$vpid"
+	end_victim
+	vpid=
+done
+ok "-s: every way to write a signal, SIGKILL after the grace time"
+
+start_victim tree 2 3 1
+expect 0 -t --json "$vpid"
+json '.[0].members | length == 13'
+json '.[0] | .result == "released" and .released_bytes >= 13 * 1048576'
+expect_dead "$vpid"
+for pid in $(jq -r '.members[].pid' "$tmp/out"); do
+	expect_dead "$pid"
+done
+end_victim
+ok "-t: the descendants, too"
+
+start_victim clone-vm 8
+expect 4 -w 5s "$vpid"
+grep -q "$vhelper" "$tmp/out" || fail "the sharer is not named:" \
+	"$(cat "$tmp/out")"
+alive "$vhelper" || fail "the sharer was killed"
+end_victim
+ok "a sharer: status 4, and it is named"
+
+start_victim clone-vm 8
+expect 0 --kill-sharers "$vpid"
+expect_dead "$vpid"
+expect_dead "$vhelper"
+end_victim
+ok "--kill-sharers"
+
+start_victim anon 8
+expect 0 --no-pin --json "$vpid"
+json '.[0] | .path == "unpinned" or .path == "exit"'
+end_victim
+ok "--no-pin"
+
+start_victim anon 4
+expect 0 -c --json "$vpid"
+json '.[0] | .result == "released"'
+end_victim
+ok "-c: takes it"
+
+# --- several ---
+
+start_victim anon 4
+one=$vpid ctl_one=$vctl job_one=$vjob
+start_victim anon 32
+two=$vpid
+expect 0 --json "$one" "$two"
+json 'length == 2 and ([.[].result] | unique) == ["released"]'
+json "([.[].pid] | sort) == ([$one, $two] | sort)"
+expect_dead "$one"
+expect_dead "$two"
+end_victim
+vctl=$ctl_one vjob=$job_one
+end_victim
+ok "two processes, two lines"
+
+start_victim anon 4
+expect 64 "$vpid" 2147483647
+expect_dead "$vpid"
+end_victim
+ok "status 64: one released, one not there"
+
+start_victim anon 4
+expect 2 "$vpid" nonsense
+expect_error
+expect_untouched
+expect 2 "$vpid" ''
+expect_untouched
+expect 2 "$vpid" --no-such-option
+expect_untouched
+end_victim
+ok "a bad target among good ones: usage, nobody signalled"
+
+# --- statuses ---
+
+expect 1 2147483647
+ok "status 1: no such process"
+
+expect 1 --json 2147483646
+json '.[0] | .result == "gone" and .verified == false and .released_bytes == 0'
+json '.[0].error | type == "string"'
+ok "gone, in JSON"
+
+expect 2
+expect_error
+expect 2 --
+expect_error
+ok "no target: usage"
+
+start_victim anon 1
+for bad in --no-such-option -Z --wait=; do
+	expect 2 "$bad" "$vpid"
+	expect_error
+	expect_untouched
+done
+for last in -s -w --grace --signal --wait; do
+	expect 2 "$last"
+	expect_error
+done
+end_victim
+ok "unknown options and missing arguments"
+
+start_victim anon 1
+for time in '' nan NaN inf -inf infinity -1 -1s 1e3 0x10 ' 1' '1 ' 1x 1ss \
+	. s 1.2.3 99999999999999999999 1e400 '1s;' 999999999h; do
+	expect 2 -w "$time" "$vpid"
+	expect_error
+	expect_untouched
+	expect 2 -s TERM --grace "$time" "$vpid"
+	expect_untouched
+done
+end_victim
+ok "times that are none"
+
+for time in 5 5s 5.5s 5000ms 5000000us 1min 1h; do
+	start_victim anon 1
+	expect 0 -w "$time" "$vpid"
+	end_victim
+done
+ok "times that are some"
+
+start_victim anon 1
+for signal in '' 0 -1 65 1000 NOSUCH SIG '15 ' 15x SIGSIGTERM RTMIN+99 \
+	99999999999999999999; do
+	expect 2 -s "$signal" "$vpid"
+	expect_error
+	expect_untouched
+done
+end_victim
+ok "signals that are none"
+
+for target in '' ' ' -- -1 +1 0x1 '1 ' ' 1' 1: :1 1:0 1:x 1:1:1 \
+	1:-1 x 99999999999 18446744073709551617 4294967297 2147483648 \
+	1:99999999999999999999 '1
+2' 'a b'; do
+	expect 2 -- "$target"
+	expect_error
+done
+expect 2 -1
+expect_error
+ok "targets that are none"
+
+expect 3 0
+expect 3 -n 1
+expect 3 --json -n 1
+json '.[0].result == "refused" and (.[0].error | type) == "string"'
+ok "refused: 0 and init"
+
+if [ "$(awk '/^PPid:/ { print $2 }' /proc/2/status 2>/dev/null)" = 0 ]; then
+	expect 3 -n 2
+	expect 3 2
+	ok "refused: a kernel thread"
+else
+	skip kthread "refused: a kernel thread" "kthreadd cannot be seen here"
+fi
+
+start_victim threads 2 1
+for tid in /proc/"$vpid"/task/*; do
+	tid=${tid##*/}
+	[ "$tid" = "$vpid" ] && continue
+	expect 3 "$tid"
+	expect_untouched
+done
+end_victim
+ok "refused: a thread id"
+
+# This shell is its parent, the test's runner is an ancestor of both.
+expect 3 -n $$
+expect 3 -n "$PPID"
+expect 0 -n --allow-ancestor $$
+alive $$ || fail "cannot be"
+# exec: the number of the shell is mrelease's own.
+# shellcheck disable=SC2016
+bash -c 'exec "$MRELEASE" -n $$' >/dev/null 2>"$tmp/err"
+[ $? = 3 ] || fail "its own number was not refused"
+# shellcheck disable=SC2016
+bash -c 'exec "$MRELEASE" -n --allow-ancestor $$' >/dev/null 2>"$tmp/err"
+[ $? = 3 ] || fail "its own number was not refused with --allow-ancestor"
+ok "refused: an ancestor, and itself"
+
+start_victim anon 4
+expect 3 "$vpid:1"
+grep -q "another process\|reused" "$tmp/out" "$tmp/err" ||
+	fail "does not say why: $(cat "$tmp/out" "$tmp/err")"
+expect_untouched
+expect 3 "$vpid:18446744073709551615"
+expect_untouched
+end_victim
+ok "refused: PID:INODE of another process"
+
+for path in /no/such/cgroup /proc/no-such no-such.service \
+	../../no-such.scope; do
+	run -- "$path"
+	[ "$status" = 1 ] || [ "$status" = 2 ] ||
+		fail "$path: status $status: $(cat "$tmp/out" "$tmp/err")"
+	[ -s "$tmp/out" ] || [ -s "$tmp/err" ] || fail "$path: no word"
+done
+for path in / /etc/passwd /etc /dev/null "$tmp" /proc/self \
+	/../../../etc "$tmp/../.."; do
+	run -n -- "$path"
+	case $status in
+	2|3) ;;
+	*) fail "$path: status $status: $(cat "$tmp/out" "$tmp/err")" ;;
+	esac
+	[ -s "$tmp/err" ] || [ -s "$tmp/out" ] || fail "$path: no word"
+done
+ok "paths that are no cgroup"
+
+victim_name=$tmp/$'a"\e\n\xff\\b'
+cp "$victim" "$victim_name"
+victim_program=$victim_name start_victim anon 1
+expect 0 -n "$vpid"
+LC_ALL=C grep -q $'[\001-\011\013-\037\177-\377]' "$tmp/out" &&
+	fail "control characters on the terminal: $(od -c "$tmp/out")"
+[ "$(wc -l <"$tmp/out")" = 1 ] || fail "a newline got through"
+expect 0 --json "$vpid"
+json 'length == 1 and .[0].result == "released"'
+json '.[0].comm | type == "string"'
+end_victim
+ok "a hostile name: clean line, valid JSON"
+
+expect 0 --version
+grep -qE '^mrelease [0-9]+\.[0-9]+' "$tmp/out" || fail "$(cat "$tmp/out")"
+expect 0 --help
+for option in --signal --grace --tree --wait --dry-run --json --quiet \
+	--verbose --check; do
+	grep -q -- "$option" "$tmp/out" || fail "$option is not in --help"
+done
+ok "--version, --help"
+
+expect 0 --check
+[ "$(wc -l <"$tmp/out")" -ge 10 ] || fail "fewer than ten lines"
+expect 0 --check --json
+json 'length == 1'
+"$build/tests/without" process_mrelease,pidfd_open -- "$MRELEASE" --check \
+	>"$tmp/out" 2>&1
+grep -E '^process_mrelease' "$tmp/out" | grep -q 'no' ||
+	fail "does not notice that process_mrelease is missing"
+ok "--check: a line each, and true"
+
+expect 2 --check 1
+if "$MRELEASE" --json -n $$ --allow-ancestor >/dev/full 2>"$tmp/err"; then
+	fail "a full disk was not noticed"
+fi
+ok "an output that cannot be written"
+
+# --- cgroups ---
+
+if make_cgroup cgroup2 a; then
+	victim_program=$victim start_victim -g "$cgroup/cgroup.procs" \
+		tree 1 4 2
+	expect 0 --json "$cgroup"
+	json ".[0] | keys == $cgroup_keys"
+	json ".[0] | .path == \"$cgroup\" and (.members | length) == 5"
+	json ".[0].members | all(keys == $process_keys)"
+	json '.[0] | .result == "released" and .verified == true'
+	json '.[0] | ([.members[].released_bytes] | add) == .released_bytes'
+	json '.[0].members | [.[].before.anon_bytes] | . == (sort | reverse)'
+	expect_dead "$vpid"
+	end_victim
+	run "$cgroup"
+	[ "$status" = 1 ] || fail "an empty cgroup: status $status"
+	ok "a cgroup by path"
+	make_cgroup cgroup2 unit.service || fail "no second cgroup"
+	start_victim -g "$cgroup/cgroup.procs" tree 1 2 1
+	expect 0 "${cgroup##*/}"
+	expect_dead "$vpid"
+	end_victim
+	ok "a cgroup by the name of its unit"
+	root=$(hierarchy cgroup2)
+	expect 3 -n "${root:-/}"
+	ok "the cgroup that we are in: refused"
+else
+	skip cgroup "a cgroup by path" "no v2 cgroup can be made"
+	skip cgroup "a cgroup by the name of its unit" \
+		"no v2 cgroup can be made"
+	skip cgroup "the cgroup that we are in: refused" \
+		"no v2 cgroup can be made"
+fi
+
+if [ "$(id -u)" != 0 ] || grep -qv 4294967295 /proc/self/uid_map; then
+	# PID 1 of this machine, or of the outer namespace: not ours.
+	other=
+	for dir in /proc/[0-9]*; do
+		uid=$(awk '/^Uid:/ { print $2 }' "$dir/status" 2>/dev/null)
+		mm=$(grep -c VmRSS "$dir/status" 2>/dev/null)
+		[ "${dir##*/}" != 1 ] && [ "$mm" = 1 ] &&
+			[ -n "$uid" ] && [ "$uid" != "$(id -u)" ] &&
+			other=${dir##*/}
+	done
+	if [ -n "$other" ]; then
+		expect 3 -n "$other"
+		ok "not permitted: somebody else's process"
+	else
+		skip other "not permitted: somebody else's process" \
+			"there is no such process"
+	fi
+else
+	start_victim anon 4
+	setpriv --reuid=65534 --regid=65534 --clear-groups \
+		"$MRELEASE" "$vpid" >"$tmp/out" 2>"$tmp/err"
+	status=$?
+	[ $status = 3 ] || fail "status $status: $(cat "$tmp/out" "$tmp/err")"
+	expect_untouched
+	end_victim
+	ok "not permitted: somebody else's process"
+fi
+
+finish

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Robust locks: whoever comes after a killed holder is told EOWNERDEAD, as
+ * after kill -9, and never waits for a dead owner.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+struct robust_case {
+	const char *holder;
+	const char *mib;
+	const char *locks;
+	uint32_t flags;
+	bool compat;
+	/* Start the survivor before the kill: it sleeps in the futex. */
+	bool waiting;
+};
+
+static void expect_locks(struct victim *survivor, const char *locks)
+{
+	char line[64], want[64];
+
+	snprintf(want, sizeof(want), "locked %s 0 0", locks);
+	victim_reply(survivor, line, sizeof(line));
+	assert_string_equal(line, want);
+}
+
+static void start_survivor(struct victim *v, struct victim_setup *setup,
+			   const struct robust_case *c)
+{
+	if (strcmp(c->holder, "robust-pending"))
+		victim_start_with(v, setup, "robust-survivor", c->locks, NULL);
+	else
+		victim_start_with(v, setup, "robust-pending-survivor", NULL);
+	/* After "ready" it does nothing that sleeps but the futex. */
+	if (c->waiting)
+		wait_for_state(v->pid, "S");
+}
+
+static void run_case(const struct robust_case *c)
+{
+	struct mrelease_opts opts = opts_with(c->flags);
+	struct victim_setup setup = { 0 };
+	struct victim holder, survivor;
+	struct mrelease_report rep;
+	char program[PATH_MAX];
+	uint32_t note = c->compat ? MRELEASE_NOTE_COMPAT : MRELEASE_NOTE_ROBUST;
+
+	if (c->compat) {
+		snprintf(program, sizeof(program), "%s", victim32_program());
+		setup.program = program;
+	}
+	setup.shm_fd = make_shm();
+	victim_start_with(&holder, &setup, c->holder, c->mib, c->locks, NULL);
+	if (c->waiting)
+		start_survivor(&survivor, &setup, c);
+	expect_report(&rep, release(&holder, &opts, &rep) == 0);
+	expect_report(&rep, rep.result == MRELEASE_RELEASED);
+	/* Unpinned, it can have exited before its lists were looked at. */
+	expect_report(&rep, rep.notes & note || c->flags & MRELEASE_NO_PIN);
+	if (!c->waiting)
+		start_survivor(&survivor, &setup, c);
+	expect_locks(&survivor, c->locks);
+	assert_memory_back(&holder);
+	assert_killed(&holder);
+	victim_end(&survivor);
+	victim_end(&holder);
+}
+
+static void run_rounds(const struct robust_case *c, unsigned int rounds)
+{
+	while (rounds--)
+		run_case(c);
+}
+
+static void test_main_thread(void **state)
+{
+	static const struct robust_case c = { "robust", "1",   "1",
+					      0,	false, false };
+
+	(void)state;
+	run_rounds(&c, 20);
+}
+
+static void test_main_thread_big(void **state)
+{
+	static const struct robust_case c = { "robust", "256", "1",
+					      0,	false, false };
+
+	(void)state;
+	run_rounds(&c, 3);
+}
+
+static void test_many_locks(void **state)
+{
+	static const struct robust_case c = { "robust", "16",  "64",
+					      0,	false, false };
+
+	(void)state;
+	run_rounds(&c, 5);
+}
+
+static void test_other_thread(void **state)
+{
+	static const struct robust_case c = { "robust-thread", "1",  "1", 0,
+					      false,	       false };
+
+	(void)state;
+	run_rounds(&c, 20);
+}
+
+static void test_many_threads(void **state)
+{
+	static const struct robust_case c = { "robust-thread", "64", "64", 0,
+					      false,	       false };
+
+	(void)state;
+	run_rounds(&c, 10);
+}
+
+static void test_pending(void **state)
+{
+	static const struct robust_case c = {
+		"robust-pending", "1", "1", 0, false, false
+	};
+
+	(void)state;
+	run_rounds(&c, 20);
+}
+
+static void test_waiting_survivor(void **state)
+{
+	static const struct robust_case c = { "robust", "16",  "1",
+					      0,	false, true };
+	static const struct robust_case thread = {
+		"robust-thread", "16", "1", 0, false, true
+	};
+	static const struct robust_case pending = {
+		"robust-pending", "16", "1", 0, false, true
+	};
+
+	(void)state;
+	run_rounds(&c, 5);
+	run_rounds(&thread, 5);
+	run_rounds(&pending, 5);
+}
+
+static void test_no_pin(void **state)
+{
+	static const struct robust_case c = { "robust",	       "16",  "1",
+					      MRELEASE_NO_PIN, false, false };
+	static const struct robust_case thread = {
+		"robust-thread", "16", "8", MRELEASE_NO_PIN, false, false
+	};
+
+	(void)state;
+	run_rounds(&c, 10);
+	run_rounds(&thread, 10);
+}
+
+static void test_32bit(void **state)
+{
+	static const struct robust_case c = {
+		"robust", "1", "8", 0, true, false
+	};
+	static const struct robust_case thread = {
+		"robust-thread", "16", "8", 0, true, false
+	};
+	static const struct robust_case pending = {
+		"robust-pending", "1", "1", 0, true, false
+	};
+
+	(void)state;
+	run_rounds(&c, 10);
+	run_rounds(&thread, 10);
+	run_rounds(&pending, 10);
+}
+
+/* And one without any lock: it comes back just as well. */
+static void test_32bit_plain(void **state)
+{
+	struct victim_setup setup = { 0 };
+	struct mrelease_report rep;
+	char program[PATH_MAX];
+	struct victim v;
+
+	(void)state;
+	snprintf(program, sizeof(program), "%s", victim32_program());
+	setup.program = program;
+	victim_start_with(&v, &setup, "anon", "64", NULL);
+	expect_report(&rep, release(&v, NULL, &rep) == 0);
+	expect_released(&v, &rep, -1);
+	assert_killed(&v);
+	victim_start_with(&v, &setup, "threads", "50", "16", NULL);
+	expect_report(&rep, release(&v, NULL, &rep) == 0);
+	expect_released(&v, &rep, -1);
+	assert_killed(&v);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		harness_test(test_main_thread),
+		harness_test(test_main_thread_big),
+		harness_test(test_many_locks),
+		harness_test(test_other_thread),
+		harness_test(test_many_threads),
+		harness_test(test_pending),
+		harness_test(test_waiting_survivor),
+		harness_test(test_no_pin),
+		harness_test(test_32bit),
+		harness_test(test_32bit_plain),
+	};
+
+	return run_group(tests);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Address spaces that others live in: a living process never loses a page,
+ * whatever happens to the one it shares with.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+static void release_under_a_sharer(const char *name, uint32_t flags)
+{
+	struct mrelease_opts opts = opts_with(flags);
+	struct mrelease_report rep;
+	struct victim v;
+	int64_t start = now_ns();
+
+	victim_start(&v, name, "32", NULL);
+	expect_report(&rep, release(&v, &opts, &rep) == 0);
+	/* The sharer will not go, so there is nothing to wait 20 s for. */
+	assert_true(now_ns() - start < 10 * SEC_NS);
+	expect_report(&rep, rep.result == MRELEASE_UNCONFIRMED);
+	expect_report(&rep, rep.verified == 0);
+	expect_report(&rep, rep.stage == MRELEASE_STAGE_EXITED ||
+				    rep.stage == MRELEASE_STAGE_KILLED);
+	expect_report(&rep, rep.notes & MRELEASE_NOTE_SHARED);
+	expect_report(&rep, rep.sharers == 1);
+	expect_report(&rep, rep.sharer_pid == v.helper);
+	expect_report(&rep, rep.outstanding_bytes >= 32 * MIB);
+	assert_killed(&v);
+	/* The pagemap is the shared one: not a page is missing. */
+	assert_true(process_exists(v.helper));
+	assert_int_equal(process_tracer(v.helper), 0);
+	assert_int_equal(victim_resident(&v), 32 * MIB);
+	assert_true(victim_memory_intact(&v));
+}
+
+static void test_clone_vm(void **state)
+{
+	(void)state;
+	release_under_a_sharer("clone-vm", 0);
+}
+
+static void test_clone_vm_no_pin(void **state)
+{
+	(void)state;
+	release_under_a_sharer("clone-vm", MRELEASE_NO_PIN);
+}
+
+static void test_vfork_parent(void **state)
+{
+	(void)state;
+	release_under_a_sharer("vfork", 0);
+}
+
+/* The child of vfork() is the target: its parent goes on in that memory. */
+static void test_vfork_child(void **state)
+{
+	struct mrelease_opts opts = opts_with(0);
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	struct victim v;
+	int fd;
+
+	(void)state;
+	victim_start(&v, "vfork", "32", NULL);
+	fd = mrelease_open(v.helper, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(mrelease_process(fd, &opts, &rep), 0);
+	check_report(&rep, 0);
+	close(fd);
+	expect_report(&rep, rep.result == MRELEASE_UNCONFIRMED);
+	expect_report(&rep, rep.notes & MRELEASE_NOTE_SHARED);
+	expect_report(&rep, rep.sharer_pid == v.pid);
+	assert_true(process_gone(v.helper));
+	assert_true(process_exists(v.pid));
+	assert_int_equal(victim_resident(&v), 32 * MIB);
+}
+
+static void test_kill_sharers(void **state)
+{
+	struct mrelease_opts opts = opts_with(MRELEASE_KILL_SHARERS);
+	struct mrelease_report rep;
+	struct victim v;
+
+	(void)state;
+	victim_start(&v, "clone-vm", "32", NULL);
+	expect_report(&rep, release(&v, &opts, &rep) == 0);
+	expect_released(&v, &rep, -1);
+	expect_report(&rep, rep.sharers == 1);
+	assert_true(process_gone(v.helper));
+	assert_killed(&v);
+}
+
+static void test_kill_vfork_child_too(void **state)
+{
+	struct mrelease_opts opts = opts_with(MRELEASE_KILL_SHARERS);
+	struct mrelease_report rep;
+	struct victim v;
+
+	(void)state;
+	victim_start(&v, "vfork", "32", NULL);
+	expect_report(&rep, release(&v, &opts, &rep) == 0);
+	expect_released(&v, &rep, -1);
+	assert_true(process_gone(v.helper));
+	assert_killed(&v);
+}
+
+static void test_dry_run_names_the_sharer(void **state)
+{
+	struct mrelease_opts opts = opts_with(MRELEASE_DRY_RUN);
+	struct mrelease_report rep;
+	struct victim v;
+
+	(void)state;
+	victim_start(&v, "clone-vm", "4", NULL);
+	expect_report(&rep, release(&v, &opts, &rep) == 0);
+	expect_report(&rep, rep.result == MRELEASE_WOULD_KILL);
+	expect_report(&rep, rep.notes & MRELEASE_NOTE_SHARED);
+	expect_report(&rep, rep.sharer_pid == v.helper);
+	assert_untouched(&v);
+	assert_true(process_exists(v.helper));
+}
+
+#define NOBODY 65534
+
+/* Nobody's, but able to look everywhere: may not signal root's processes. */
+static void become_nobody_who_sees(void)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3,
+						 0 };
+	struct __user_cap_data_struct data[2];
+
+	memset(data, 0, sizeof(data));
+	data[0].effective = 1u << CAP_SYS_PTRACE;
+	data[0].permitted = 1u << CAP_SYS_PTRACE;
+	if (prctl(PR_SET_KEEPCAPS, 1) || setgroups(0, NULL) || setgid(NOBODY) ||
+	    setuid(NOBODY) || syscall(SYS_capset, &head, data))
+		_exit(2);
+}
+
+/*
+ * The victim is ours to kill, its sharer is not: asked to kill both, the
+ * library has to refuse before it signals the first.
+ */
+static void test_sharer_not_permitted(void **state)
+{
+	struct mrelease_opts opts = opts_with(MRELEASE_KILL_SHARERS);
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	struct victim v;
+	pid_t child;
+
+	(void)state;
+	need_root();
+	victim_start(&v, "clone-vm-root", "16", NULL);
+	child = test_fork();
+	if (!child) {
+		int ret;
+
+		become_nobody_who_sees();
+		ret = mrelease_process(v.fd, &opts, &rep);
+		if (ret == -EPERM && rep.result == MRELEASE_REFUSED &&
+		    rep.refusal == MRELEASE_REFUSE_PERMISSION)
+			_exit(0);
+		show_report(&rep);
+		_exit(1);
+	}
+	assert_int_equal(test_wait(child), 0);
+	assert_true(process_exists(v.helper));
+	assert_untouched(&v);
+}
+
+/*
+ * Without the right to look at root's sharer nobody can find it beforehand.
+ * It may come out after the kill only, but the sharer keeps its memory, and
+ * nothing is called verified.
+ */
+static void test_sharer_not_to_be_seen(void **state)
+{
+	struct mrelease_opts opts = opts_with(0);
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	struct victim v;
+	pid_t child;
+
+	(void)state;
+	need_root();
+	victim_start(&v, "clone-vm-root", "16", NULL);
+	opts.deadline_ns = in_seconds(5);
+	child = test_fork();
+	if (!child) {
+		if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
+			_exit(2);
+		mrelease_process(v.fd, &opts, &rep);
+		if (rep.result == MRELEASE_UNCONFIRMED && !rep.verified &&
+		    rep.outstanding_bytes >= 16 * MIB)
+			_exit(0);
+		show_report(&rep);
+		_exit(1);
+	}
+	assert_int_equal(test_wait(child), 0);
+	assert_true(process_gone(v.pid));
+	assert_true(process_exists(v.helper));
+	assert_true(victim_memory_intact(&v));
+}
+
+/* A thread pool is no sharer: one process, however many threads. */
+static void test_threads_are_no_sharers(void **state)
+{
+	struct mrelease_report rep;
+	struct victim v;
+
+	(void)state;
+	victim_start(&v, "threads", "20", "16", NULL);
+	expect_report(&rep, release(&v, NULL, &rep) == 0);
+	expect_released(&v, &rep, -1);
+	expect_report(&rep, rep.sharers == 0);
+	expect_report(&rep, !(rep.notes & MRELEASE_NOTE_SHARED));
+	assert_killed(&v);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		harness_test(test_clone_vm),
+		harness_test(test_clone_vm_no_pin),
+		harness_test(test_vfork_parent),
+		harness_test(test_vfork_child),
+		harness_test(test_kill_sharers),
+		harness_test(test_kill_vfork_child_too),
+		harness_test(test_dry_run_names_the_sharer),
+		harness_test(test_sharer_not_permitted),
+		harness_test(test_sharer_not_to_be_seen),
+		harness_test(test_threads_are_no_sharers),
+	};
+
+	return run_group(tests);
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* A process and all its descendants, also while they fork. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#define MAX_MEMBERS 256
+
+static struct mrelease_report members[MAX_MEMBERS];
+static size_t nr_members;
+
+static int release_tree(struct victim *v, uint32_t flags,
+			struct mrelease_report *rep)
+{
+	struct mrelease_opts opts = opts_with(flags);
+	size_t i;
+	int ret;
+
+	memset(rep, 0xa5, sizeof(*rep));
+	rep->size = sizeof(*rep);
+	memset(members, 0, sizeof(members));
+	for (i = 0; i < MAX_MEMBERS; i++)
+		members[i].size = sizeof(members[i]);
+	nr_members = MAX_MEMBERS;
+	ret = mrelease_tree(v->fd, &opts, rep, members, &nr_members);
+	expect_report(rep, rep->error == ret);
+	return ret;
+}
+
+/*
+ * What descends from the victim, also after it has died: its orphans come to
+ * us, the subreaper, and are the only children that run its program.
+ */
+static unsigned int family_left(void)
+{
+	pid_t children[MAX_MEMBERS];
+	unsigned int i, n, left = 0;
+
+	n = process_children(getpid(), children, MAX_MEMBERS);
+	for (i = 0; i < n; i++)
+		left += process_exists(children[i]);
+	return left;
+}
+
+static void test_standing_tree(void **state)
+{
+	struct mrelease_report rep;
+	struct victim v;
+	size_t i;
+
+	(void)state;
+	/* 1 + 3 + 9 + 27 */
+	victim_start(&v, "tree", "3", "3", "2", NULL);
+	expect_report(&rep, release_tree(&v, 0, &rep) == 0);
+	expect_report(&rep, rep.result == MRELEASE_RELEASED);
+	expect_report(&rep, rep.verified == 1);
+	expect_report(&rep, rep.members == 40 && rep.members_verified == 40);
+	expect_report(&rep, rep.released_bytes >= 80 * MIB);
+	expect_report(&rep, rep.outstanding_bytes == 0);
+	assert_int_equal(nr_members, 40);
+	for (i = 0; i < nr_members; i++)
+		assert_true(process_gone(members[i].pid));
+	assert_int_equal(family_left(), 0);
+	assert_memory_back(&v);
+	assert_killed(&v);
+}
+
+static void test_no_pin(void **state)
+{
+	struct mrelease_report rep;
+	struct victim v;
+
+	(void)state;
+	victim_start(&v, "tree", "2", "4", "1", NULL);
+	expect_report(&rep, release_tree(&v, MRELEASE_NO_PIN, &rep) == 0);
+	expect_report(&rep, rep.members == 21);
+	assert_int_equal(family_left(), 0);
+	assert_killed(&v);
+}
+
+static void test_only_below(void **state)
+{
+	struct mrelease_report rep;
+	struct victim v, other;
+
+	(void)state;
+	victim_start(&other, "anon", "4", NULL);
+	victim_start(&v, "tree", "1", "3", "1", NULL);
+	expect_report(&rep, release_tree(&v, 0, &rep) == 0);
+	expect_report(&rep, rep.members == 4);
+	assert_untouched(&other);
+}
+
+static void test_dry_run(void **state)
+{
+	struct mrelease_report rep;
+	struct victim v;
+
+	(void)state;
+	victim_start(&v, "tree", "1", "5", "1", NULL);
+	expect_report(&rep, release_tree(&v, MRELEASE_DRY_RUN, &rep) == 0);
+	expect_report(&rep, rep.result == MRELEASE_WOULD_KILL);
+	expect_report(&rep, rep.members == 6);
+	expect_report(&rep, rep.before.anon_bytes >= 6 * MIB);
+	/* The commands of the tree are answered by any of them. */
+	assert_true(process_exists(v.pid));
+	assert_int_equal(process_tracer(v.pid), 0);
+	assert_int_equal(family_left(), 1);
+}
+
+/* The caller is below it: never, not even with the override. */
+static void test_refuses_our_own_tree(void **state)
+{
+	pid_t child;
+
+	(void)state;
+	child = test_fork();
+	if (!child) {
+		struct mrelease_opts opts = opts_with(MRELEASE_DRY_RUN);
+		struct mrelease_report rep = { .size = sizeof(rep) };
+		int fd = mrelease_open(getppid(), 0), ret;
+
+		ret = mrelease_tree(fd, &opts, &rep, NULL, NULL);
+		if (ret != -EPERM || rep.refusal != MRELEASE_REFUSE_ANCESTOR)
+			_exit(1);
+		opts.flags |= MRELEASE_ALLOW_ANCESTOR;
+		ret = mrelease_tree(fd, &opts, &rep, NULL, NULL);
+		/* Allowed as a target, but we ourselves are no member. */
+		if (ret && ret != -EPERM)
+			_exit(2);
+		_exit(0);
+	}
+	assert_int_equal(test_wait(child), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		harness_test(test_standing_tree),
+		harness_test(test_no_pin),
+		harness_test(test_only_below),
+		harness_test(test_dry_run),
+		harness_test(test_refuses_our_own_tree),
+	};
+
+	return run_group(tests);
+}
