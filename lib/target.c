@@ -71,6 +71,8 @@ static int prepare(int pidfd, const struct mrelease_opts *opts,
 	struct mrelease_opts o;
 	int ret;
 
+	if (ret_target)
+		*ret_target = NULL;
 	if (!report_ok(report))
 		return -EINVAL;
 	ret = opts_check(opts, &o);
@@ -149,7 +151,7 @@ int mrelease_process(int pidfd, const struct mrelease_opts *opts,
 
 	/* The release follows at once: pages as they are used. */
 	ret = prepare(pidfd, opts, report ? report : &scratch, false, &t);
-	if (ret < 0)
+	if (!t)
 		return ret;
 	prepare_ns = t->v.rep.prepare_ns;
 	ret = mrelease_release(t, opts ? opts->deadline_ns : 0, report);
