@@ -442,9 +442,11 @@ MRELEASE_API int mrelease_cgroup(int cgroup_fd,
  * @nr_members: in: room in @members; out: entries written; may be NULL
  *
  * With ptrace no child can be forked unseen: new children are attached by
- * the kernel.  Without, the tree is killed until nothing new appears.
+ * the kernel.  Without, or with MRELEASE_NO_PIN, the tree is stopped with
+ * SIGSTOP first, of which the root's parent may be told.
  *
- * Return: as mrelease_process().
+ * Return: as mrelease_process(); -EMFILE: fewer than three descriptors for
+ * each process, nothing was killed.
  */
 MRELEASE_API int mrelease_tree(int pidfd, const struct mrelease_opts *opts,
 			       struct mrelease_report *report,

@@ -2,71 +2,20 @@
 /*
  * Freeze, kill, thaw: for kernels without cgroup.kill, and for v1.
  *
- * A cgroup frozen by us is never left frozen.  If we are killed with SIGKILL
- * in between nobody of us runs any more; so a watchdog helper is started
- * before the freeze.  It is told of its parent's death by a signal, which it
- * waits for, and thaws.
+ * A cgroup frozen by us is never left frozen, not even when we are killed
+ * (watchdog.c).
  */
-#include <linux/futex.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <time.h>
 
 #include "group.h"
 
-static void write_thaw(const struct freezer *f)
+static void write_thaw(struct group *g)
 {
-	if (f->v1)
-		sys_write(f->fd, "THAWED", 6);
+	if (g->freezer.v1)
+		sys_write(g->freezer.fd, "THAWED", 6);
 	else
-		sys_write(f->fd, "0", 1);
-}
-
-static void watchdog_main(void *arg)
-{
-	uint64_t usr1 = 1ULL << (SIGUSR1 - 1);
-	struct freezer *f = arg;
-	pid_t parent = f->watchdog.parent;
-
-	/* Not SIGKILL: there is something left to do then. */
-	sys_prctl(PR_SET_PDEATHSIG, SIGUSR1);
-	__atomic_store_n(&f->watched, 1, __ATOMIC_RELEASE);
-	sys_futex(&f->watched, FUTEX_WAKE, 1, NULL);
-	if (sys_getppid() == parent)
-		sys_sigtimedwait(&usr1, NULL);
-	if (sys_getppid() != parent)
-		write_thaw(f);
-}
-
-/*
- * Only a watchdog that would hear of our death is one:
- *
- *	we				the watchdog
- *	clone()
- *					dies with its parent, as helpers do
- *	write FROZEN
- *	are killed			is killed too: frozen for ever
- */
-static int watchdog_start(struct freezer *f)
-{
-	struct timespec ts = { .tv_nsec = 100 * NSEC_PER_MSEC };
-	int ret;
-
-	f->watched = 0;
-	f->watchdog.fn = watchdog_main;
-	f->watchdog.arg = f;
-	f->watchdog.stack = f->stack;
-	f->watchdog.stack_size = sizeof(f->stack);
-	ret = helper_start(&f->watchdog);
-	if (ret < 0)
-		return ret;
-	while (!__atomic_load_n(&f->watched, __ATOMIC_ACQUIRE)) {
-		if (!__atomic_load_n(&f->watchdog.alive, __ATOMIC_ACQUIRE))
-			return -ECHILD;
-		sys_futex(&f->watched, FUTEX_WAIT, 0, &ts);
-	}
-	return 0;
+		sys_write(g->freezer.fd, "0", 1);
 }
 
 static bool is_frozen(struct group *g)
@@ -119,9 +68,8 @@ int freeze(struct group *g)
 	}
 	if (f->fd < 0)
 		return f->fd;
-	ret = watchdog_start(f);
+	ret = watchdog_start(g, write_thaw);
 	if (ret < 0) {
-		helper_kill(&f->watchdog);
 		close_keep(&f->fd);
 		return ret;
 	}
@@ -144,7 +92,8 @@ void thaw(struct group *g)
 
 	if (f->fd < 0)
 		return;
-	write_thaw(f);
+	write_thaw(g);
+	/* It uses the descriptor, and would use whoever has its number. */
+	watchdog_stop(g);
 	close_keep(&f->fd);
-	helper_kill(&f->watchdog);
 }

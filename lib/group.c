@@ -15,112 +15,8 @@
 
 #include "group.h"
 
-#define SEEN_SLOTS (2 * MAX_VICTIMS)
-
-static pid_t *seen_slot(const struct group *g, pid_t pid)
-{
-	size_t i = (uint32_t)pid * 2654435761u % SEEN_SLOTS;
-
-	while (g->seen[i] && g->seen[i] != pid)
-		i = (i + 1) % SEEN_SLOTS;
-	return &g->seen[i];
-}
-
-bool group_knows(const struct group *g, pid_t pid)
-{
-	return *seen_slot(g, pid) == pid;
-}
-
-int group_add(struct group *g, pid_t pid)
-{
-	struct victim *v = &g->victims[g->nr];
-	int ret;
-
-	if (pid == 0) {
-		g->rep.notes |= MRELEASE_NOTE_FOREIGN_PIDNS;
-		return 0;
-	}
-	if (group_knows(g, pid) || g->nr == MAX_VICTIMS - 1)
-		return 0;
-	g->unknown = true;
-	victim_init(v);
-	ret = victim_open_pid(v, pid, &g->base.self);
-	if (ret == -EPERM || ret == -EACCES) {
-		g->rep.refusal = v->rep.refusal;
-		g->rep.pid = pid;
-		victim_close(v);
-		return -EPERM;
-	}
-	if (ret == -EMFILE || ret == -ENFILE || ret == -ENOMEM) {
-		/* It will be killed all the same; only not looked at. */
-		g->rep.notes |= MRELEASE_NOTE_HANDLES;
-		victim_close(v);
-		return 0;
-	}
-	*seen_slot(g, pid) = pid;
-	/* Dead, or past its exit_mm(): there is nothing left to release. */
-	if (ret < 0 || v->zombie || v->no_mm || v->pagemap_fd == -ESRCH ||
-	    v->pagemap_fd == -ENOENT || victim_mm_users(v) == 0) {
-		victim_close(v);
-		return 0;
-	}
-	g->nr++;
-	return 1;
-}
-
-static uint64_t weight(const struct victim *v)
-{
-	return v->rep.before.anon_bytes + v->rep.before.swap_bytes;
-}
-
-static void sift_down(struct victim *v, size_t i, size_t nr)
-{
-	struct victim tmp;
-	size_t child;
-
-	/* A min-heap, so that the sorted order is from the biggest down. */
-	while ((child = 2 * i + 1) < nr) {
-		if (child + 1 < nr && weight(&v[child + 1]) < weight(&v[child]))
-			child++;
-		if (weight(&v[i]) <= weight(&v[child]))
-			return;
-		tmp = v[i];
-		v[i] = v[child];
-		v[child] = tmp;
-		i = child;
-	}
-}
-
-/* Heapsort: libc's qsort() may call malloc(). */
-void group_sort(struct group *g)
-{
-	struct victim *v = g->victims, tmp;
-
-	for (size_t i = g->nr / 2; i-- > 0;)
-		sift_down(v, i, g->nr);
-	for (size_t n = g->nr; n-- > 1;) {
-		tmp = v[0];
-		v[0] = v[n];
-		v[n] = tmp;
-		sift_down(v, 0, n);
-	}
-}
-
-/* 0 when anybody took it; else why nobody did. */
-int group_signal(struct group *g, int sig)
-{
-	int ret, bad = 0;
-	bool any = false;
-
-	for (size_t i = 0; i < g->nr; i++) {
-		ret = victim_signal(&g->victims[i], sig);
-		if (ret == 0)
-			any = true;
-		else if (ret != -ESRCH)
-			bad = ret;
-	}
-	return any ? 0 : bad;
-}
+/* The default of fs.nr_open, beyond which nobody may go. */
+#define MANY_FILES (1024 * 1024)
 
 static void sum_member(struct group *g, const struct mrelease_report *m)
 {
@@ -231,7 +127,8 @@ static int group_soft(struct group *g)
 			     g->kill_ns + g->base.opts.grace_ns);
 	group_signal(g, g->base.opts.soft_signal);
 	for (size_t i = 0; i < g->nr; i++)
-		victim_wait_exit(&g->victims[i], until);
+		if (victim_wait_exit(&g->victims[i], until) > 0)
+			group_note_dead(g, &g->victims[i]);
 	for (size_t i = 0; i < g->nr; i++)
 		if (!victim_exited(&g->victims[i]))
 			return 0;
@@ -341,10 +238,23 @@ static int group_steps(struct group *g)
 	return ret;
 }
 
+/* This process' own: as far as it goes, and beyond where root may. */
+static void raise_limit(void)
+{
+	struct rlimit lim, most = { MANY_FILES, MANY_FILES };
+
+	if (sys_prlimit(0, RLIMIT_NOFILE, NULL, &lim) < 0)
+		return;
+	if (lim.rlim_max < MANY_FILES &&
+	    sys_prlimit(0, RLIMIT_NOFILE, &most, NULL) == 0)
+		return;
+	lim.rlim_cur = lim.rlim_max;
+	sys_prlimit(0, RLIMIT_NOFILE, &lim, NULL);
+}
+
 static void group_main(void *arg)
 {
 	struct group *g = arg;
-	struct rlimit lim;
 	int ret;
 
 	/* Everything but the target: these are copies, for a moment. */
@@ -352,10 +262,7 @@ static void group_main(void *arg)
 		if (g->fd > 0)
 			sys_close_range(0, g->fd - 1);
 		sys_close_range(g->fd + 1, ~0U);
-		if (sys_prlimit(0, RLIMIT_NOFILE, NULL, &lim) == 0) {
-			lim.rlim_cur = lim.rlim_max;
-			sys_prlimit(0, RLIMIT_NOFILE, &lim, NULL);
-		}
+		raise_limit();
 	}
 	/* A fork bomb's listing must not wait for its turn among the bombs. */
 	sys_setpriority(PRIO_PROCESS, 0, -20);
@@ -408,7 +315,7 @@ int group_run(int fd, const struct group_ops *ops,
 	      struct mrelease_report *members, size_t *nr_members)
 {
 	const size_t victims_size = MAX_VICTIMS * sizeof(struct victim);
-	const size_t seen_size = SEEN_SLOTS * sizeof(pid_t);
+	const size_t seen_size = SEEN_SLOTS * sizeof(struct seen);
 	const size_t workers_size = MAX_WORKERS * sizeof(struct worker);
 	int64_t give_up_ns;
 	struct mrelease_opts o;
@@ -452,6 +359,12 @@ int group_run(int fd, const struct group_ops *ops,
 		give_up_ns = MAX(give_up_ns, now_ns()) + NSEC_PER_SEC;
 	if (helper_wait(&g->helper, give_up_ns) < 0)
 		helper_kill(&g->helper);
+	if (!g->done) {
+		/* Killed: the others run on this memory until they die. */
+		for (unsigned int i = 0; i < MAX_WORKERS; i++)
+			helper_gone(&g->workers[i].helper);
+		helper_gone(&g->watchdog.helper);
+	}
 	if (!g->done)
 		g->ret = now_ns() >= g->base.deadline_ns ? -ETIMEDOUT : -EINTR;
 	group_out(g, report, members, nr_members);

@@ -8,8 +8,15 @@
 #define MAX_WORKERS 16
 /* Address space only: pages are touched as victims are found. */
 #define MAX_VICTIMS (256 * 1024)
+#define SEEN_SLOTS  (2 * MAX_VICTIMS)
 
 struct group;
+
+/* A PID that was met, 0 a free slot; and who it was, if it was dead then. */
+struct seen {
+	pid_t pid;
+	uint32_t dead;
+};
 
 struct worker {
 	struct group *g;
@@ -36,9 +43,14 @@ struct freezer {
 	/* The file to write, -EBADF: nothing frozen. */
 	int fd;
 	bool v1;
-	/* The watchdog is at its post. */
-	uint32_t watched;
-	struct helper watchdog;
+};
+
+struct watchdog {
+	struct group *g;
+	void (*undo)(struct group *g);
+	/* It is at its post. */
+	uint32_t watching;
+	struct helper helper;
 	char stack[16 * 1024] __attribute__((aligned(4096)));
 };
 
@@ -51,17 +63,28 @@ struct group {
 	bool has_kill;
 	bool populated;
 	struct freezer freezer;
+	struct watchdog watchdog;
 	struct victim *victims;
 	size_t nr;
-	/* PIDs seen, open addressing, 0 is free: each is opened once. */
-	pid_t *seen;
+	/* Open addressing: each process is opened once. */
+	struct seen *seen;
 	pid_t tracer;
 	/* Requests of the workers to the tracer. */
 	uint32_t requests;
 	/* Every thread is traced, not only the pins. */
 	bool traces_all;
-	/* group_add() has met a PID for the first time. */
+	/* Met since it was reset: a process or a thread not known before. */
 	bool unknown;
+	/* Met since it was reset: without memory, but not yet a zombie. */
+	bool dying;
+	/* Of a tree: children that were listed, known or not. */
+	size_t listed;
+	/* Of a tree: there are no "children" files. */
+	bool by_ppid;
+	/* Of a tree: one that was sent SIGSTOP still runs. */
+	bool running;
+	/* Members have three descriptors only, for want of more. */
+	bool thin;
 	/* The order of the victims is that of a tree: parents first. */
 	bool is_tree;
 	/* Workers: 0 wait, 1 go, 2 stop. */
@@ -78,13 +101,18 @@ struct group {
 	char stack[1024 * 1024] __attribute__((aligned(4096)));
 };
 
-/* group.c */
+/* members.c */
 
 /* Open and check a PID: 1 new, 0 known or gone, -errno refused. */
 int group_add(struct group *g, pid_t pid);
-bool group_knows(const struct group *g, pid_t pid);
+void group_thin(struct group *g);
 int group_signal(struct group *g, int sig);
 void group_sort(struct group *g);
+/* Its number may be somebody else's from now on. */
+void group_note_dead(struct group *g, const struct victim *v);
+
+/* group.c */
+
 int group_run(int fd, const struct group_ops *ops,
 	      const struct mrelease_opts *opts, struct mrelease_report *report,
 	      struct mrelease_report *members, size_t *nr_members);
@@ -103,6 +131,11 @@ void work(struct worker *w);
 void tracer_loop(struct group *g);
 int tracer_unpin(struct release *r, struct victim *v, unsigned int pin);
 void tracer_wake(struct group *g);
+
+/* watchdog.c: called back if we are killed before watchdog_stop() */
+
+int watchdog_start(struct group *g, void (*undo)(struct group *g));
+void watchdog_stop(struct group *g);
 
 /* freeze.c */
 

@@ -100,6 +100,18 @@ int helper_wait(struct helper *h, int64_t deadline_ns)
 	return 0;
 }
 
+/*
+ * Its parent, another helper, is dead: whoever was killed in the middle of
+ * clone() cannot say whether there is one, but the kernel has set "alive".
+ */
+void helper_gone(struct helper *h)
+{
+	uint32_t alive;
+
+	while ((alive = __atomic_load_n(&h->alive, __ATOMIC_ACQUIRE)))
+		sys_futex(&h->alive, FUTEX_WAIT, alive, NULL);
+}
+
 void helper_kill(struct helper *h)
 {
 	if (h->pid <= 0)

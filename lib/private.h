@@ -168,6 +168,8 @@ int helper_start(struct helper *h);
 /* 0: it has ended and is reaped.  -ETIMEDOUT: it runs on. */
 int helper_wait(struct helper *h, int64_t deadline_ns);
 void helper_kill(struct helper *h);
+/* It uses our memory no more.  For helpers of a helper that was killed. */
+void helper_gone(struct helper *h);
 
 /* victim.c: one process and the handles on it */
 
@@ -193,6 +195,9 @@ struct victim {
 	/* Past its exit_mm() when last looked at. */
 	bool no_mm;
 	bool compat;
+	/* A tree's: traced by us, every thread; or else sent SIGSTOP. */
+	bool held;
+	bool stopped_by_us;
 	bool killed;
 	bool reaped;
 	bool done;
@@ -205,6 +210,8 @@ struct victim {
 	/* It is being reaped, and by how many others (group.c). */
 	uint32_t reaping;
 	uint32_t helping;
+	/* Clock ticks since the boot: with the number, who it is. */
+	uint64_t start_time;
 	int64_t kill_ns;
 	uint64_t shmem_before;
 	struct mrelease_report rep;
@@ -226,6 +233,7 @@ int victim_open(struct victim *v, int pidfd, const struct self *self);
 int victim_open_pid(struct victim *v, pid_t pid, const struct self *self);
 int victim_complete(struct victim *v);
 void victim_close(struct victim *v);
+void victim_thin(struct victim *v);
 int victim_refuse(struct victim *v, enum mrelease_refusal why);
 int victim_signal(struct victim *v, int sig);
 int victim_stat(const struct victim *v, struct proc_stat *ret);

@@ -411,7 +411,7 @@ int release_run(struct release *r)
 	if (v->done)
 		return r->ret;
 	/* Stuck in a lock of the victim's, or killed by somebody. */
-	helper_wait(&r->second, now_ns() + NSEC_PER_SEC);
+	helper_gone(&r->second);
 	if (v->killed) {
 		note_why_not_exited(v);
 		release_finish(r, v);

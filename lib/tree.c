@@ -17,7 +17,9 @@
  * A child whose parent is gone belongs to somebody else by then, as for
  * every tool; what was listed before stays on our list.
  *
- * Without ptrace the tree is killed in rounds until nothing new appears.
+ * Without ptrace, SIGSTOP: a process that was seen stopped forks no more, and
+ * what it had forked by then is listed.  A watchdog lets them go on if we are
+ * killed.
  */
 #include <dirent.h>
 #include <string.h>
@@ -29,8 +31,88 @@
 	(PTRACE_O_TRACEEXIT | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | \
 	 PTRACE_O_TRACECLONE)
 
-/* Add the children a "children" file lists; -ENOENT: no such files here. */
-static int add_children_of(struct group *g, int task_fd, const char *tid)
+/* Ours from now on, though it may be in the middle of a fork still. */
+static bool seize(struct group *g, struct victim *v, pid_t tid)
+{
+	if (g->base.opts.flags & MRELEASE_NO_PIN || v->stopped_by_us)
+		return false;
+	/* EPERM for one that is ours already. */
+	if (sys_ptrace(PTRACE_SEIZE, tid, 0, TREE_OPTIONS) < 0)
+		return false;
+	v->held = true;
+	g->unknown = true;
+	return true;
+}
+
+/* Attached by its parent's fork: the kernel's word, not our bookkeeping. */
+static bool is_ours(const struct group *g, struct victim *v)
+{
+	struct proc_status st;
+
+	if (!v->held && victim_status(v, &st) == 0 && st.tracer == g->tracer)
+		v->held = true;
+	return v->held;
+}
+
+static void tree_continue(struct group *g)
+{
+	for (size_t i = 0; i < g->nr; i++)
+		if (g->victims[i].stopped_by_us)
+			victim_signal(&g->victims[i], SIGCONT);
+}
+
+/* No ptrace: SIGSTOP.  One that was stopped before must stay so. */
+static void stop(struct group *g, struct victim *v)
+{
+	struct proc_stat st;
+
+	if (v->killed || v->stopped_by_us || victim_stat(v, &st) < 0 ||
+	    st.state == 'T')
+		return;
+	/* Without a watchdog it could be left stopped for ever. */
+	if (!g->watchdog.helper.pid && watchdog_start(g, tree_continue) < 0)
+		return;
+	v->stopped_by_us = true;
+	victim_signal(v, SIGSTOP);
+}
+
+static bool thread_runs(const struct victim *v, uint64_t tid)
+{
+	char path[64], buf[1024];
+	struct proc_stat st;
+	long len;
+
+	if (v->killed || !v->stopped_by_us)
+		return false;
+	path_number(path, "", tid, "/stat");
+	len = read_file(v->task_fd, path, buf, sizeof(buf));
+	return len > 0 && parse_stat(buf, len, &st) == 0 &&
+	       !strchr("TtZX", st.state);
+}
+
+/*
+ * Hold one process as soon as it is found: found first and held later, it
+ * has time to fork and exit in between.
+ */
+static void hold(struct group *g, struct victim *v)
+{
+	if (!seize(g, v, v->tid) && !is_ours(g, v))
+		stop(g, v);
+}
+
+static int add(struct group *g, pid_t pid, bool holding)
+{
+	int ret = group_add(g, pid);
+
+	g->listed++;
+	if (ret > 0 && holding)
+		hold(g, &g->victims[g->nr - 1]);
+	return ret;
+}
+
+/* Add the children that a "children" file lists. */
+static int add_children_of(struct group *g, const struct victim *v,
+			   const char *tid, bool holding)
 {
 	char path[64], buf[4096];
 	cleanup_fd int fd = -EBADF;
@@ -44,7 +126,7 @@ static int add_children_of(struct group *g, int task_fd, const char *tid)
 		return 0;
 	__builtin_memcpy(path, tid, n);
 	__builtin_memcpy(path + n, "/children", sizeof("/children"));
-	fd = sys_openat(task_fd, path, O_RDONLY);
+	fd = sys_openat(v->task_fd, path, O_RDONLY);
 	if (fd < 0)
 		return fd;
 	/* Read on and on: a number may be cut in two at the buffer's end. */
@@ -61,7 +143,7 @@ static int add_children_of(struct group *g, int task_fd, const char *tid)
 			if (parse_u64(&p, end, &pid) < 0)
 				break;
 			p++;
-			ret = group_add(g, pid);
+			ret = add(g, pid, holding);
 			if (ret < 0)
 				return ret;
 		}
@@ -69,7 +151,7 @@ static int add_children_of(struct group *g, int task_fd, const char *tid)
 }
 
 /* No CONFIG_PROC_CHILDREN: by the parent's number in every stat file. */
-static int add_by_ppid(struct group *g, pid_t parent)
+static int add_by_ppid(struct group *g, pid_t parent, bool holding)
 {
 	cleanup_fd int fd =
 		sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
@@ -94,7 +176,7 @@ static int add_by_ppid(struct group *g, pid_t parent)
 			if (n <= 0 || parse_stat(buf, n, &st) < 0 ||
 			    st.ppid != parent)
 				continue;
-			ret = group_add(g, pid);
+			ret = add(g, pid, holding);
 			if (ret < 0)
 				return ret;
 		}
@@ -102,16 +184,24 @@ static int add_by_ppid(struct group *g, pid_t parent)
 	return 0;
 }
 
-/* One process: its threads' children; true in *ret_new for a new thread. */
-static int visit_process(struct group *g, struct victim *v, bool seize,
-			 bool *ret_new)
+/* One process: every thread held, then its children. */
+static int visit_process(struct group *g, struct victim *v, bool holding)
 {
 	char dents[4096];
 	long len;
-	int ret;
+	int ret = 0;
 
+	if (v->task_fd < 0)
+		v->task_fd = sys_openat(v->dir_fd,
+					v->tid == v->pid ? "task" : "..",
+					O_RDONLY | O_DIRECTORY);
+	if (v->task_fd < 0)
+		return v->task_fd == -EMFILE ? -EMFILE : 0;
+	if (holding)
+		hold(g, v);
 	sys_lseek(v->task_fd, 0, SEEK_SET);
-	while ((len = sys_getdents64(v->task_fd, dents, sizeof(dents))) > 0) {
+	while (ret >= 0 &&
+	       (len = sys_getdents64(v->task_fd, dents, sizeof(dents))) > 0) {
 		for (long off = 0; off < len;) {
 			struct dirent64 *d = (void *)(dents + off);
 			const char *p = d->d_name;
@@ -120,46 +210,66 @@ static int visit_process(struct group *g, struct victim *v, bool seize,
 			off += d->d_reclen;
 			if (parse_u64(&p, p + strlen(p), &tid) < 0)
 				continue;
-			/* EPERM on the next pass: it is ours already. */
-			if (seize &&
-			    sys_ptrace(PTRACE_SEIZE, tid, 0, TREE_OPTIONS) == 0)
-				*ret_new = true;
-			ret = add_children_of(g, v->task_fd, d->d_name);
-			if (ret == -ENOENT || ret == -EACCES)
-				ret = add_by_ppid(g, v->pid);
-			if (ret < 0 && ret != -ESRCH)
-				return ret;
+			if (holding) {
+				if (v->held)
+					seize(g, v, tid);
+				/* Before its children are listed, not after. */
+				g->running |= thread_runs(v, tid);
+			}
+			ret = add_children_of(g, v, d->d_name, holding);
+			/* The thread is gone; its children are another's. */
+			if (ret == -ENOENT || ret == -ESRCH)
+				ret = 0;
+			if (ret < 0)
+				break;
 		}
 	}
-	return 0;
+	if (ret >= 0 && g->by_ppid)
+		ret = add_by_ppid(g, v->pid, holding);
+	if (g->thin)
+		close_keep(&v->task_fd);
+	return ret;
 }
 
 /*
  * One pass, children before their parents: they were found after them.
  *
- * A pass is clean, *ret_new false, when it met nothing unknown, dead or
+ * A pass is clean, g->unknown false, when it met nothing unknown, dead or
  * alive.  Then there is nothing unknown left.  Its topmost one would have a
  * parent P that we know, and was not P's child when P was visited: born later
  * it would be ours by attachment.  So it came to P from a parent that died
  * after P's visit; but that one was a descendant of P, alive when its own
  * known ancestor was visited, which was before P, and it would have been met.
+ *
+ * One thing is left: a child born later that is not ours.
+ *
+ *	we				a thread of P
+ *	list P's children: none		is in fork(), and has looked whether
+ *					it is traced: it is not
+ *	seize it
+ *	list P's children again: none
+ *					adds the child, which runs
+ *
+ * So passes go on after the kill (tree_kill()).
  */
-static int tree_pass(struct group *g, bool seize, bool *ret_new)
+static int tree_pass(struct group *g, bool holding)
 {
 	int ret;
 
-	*ret_new = false;
 	g->unknown = false;
+	g->running = false;
+	g->dying = false;
+	g->listed = 0;
 	for (size_t i = g->nr; i-- > 0;) {
-		victim_complete(&g->victims[i]);
-		if (g->victims[i].task_fd < 0)
-			continue;
-		ret = visit_process(g, &g->victims[i], seize, ret_new);
+		ret = visit_process(g, &g->victims[i], holding);
+		if (ret == -EMFILE && !g->thin) {
+			group_thin(g);
+			g->unknown = true;
+			ret = 0;
+		}
 		if (ret < 0)
 			return ret;
 	}
-	if (g->unknown)
-		*ret_new = true;
 	return 0;
 }
 
@@ -188,18 +298,23 @@ static int add_root(struct group *g)
 }
 
 /*
- * With pins the descending is tree_hold()'s: what is found is seized at
- * once.  Found first and seized later, a process has time to fork and exit
- * in between, and its orphan is nobody's descendant any more.
+ * With a hold the descending is tree_hold()'s: what is found is held at
+ * once.  Found first and held later, a process has time to fork and exit in
+ * between, and its orphan is nobody's descendant any more.  But before
+ * anything is stopped, which others see, all that is there has been checked.
  */
 static int tree_collect(struct group *g)
 {
 	const struct mrelease_opts *o = &g->base.opts;
-	bool new;
+	cleanup_fd int fd = -EBADF;
 	int ret;
 
 	g->is_tree = true;
 	if (!g->nr) {
+		/* Without CONFIG_PROC_CHILDREN. */
+		fd = sys_openat(AT_FDCWD, "/proc/thread-self/children",
+				O_RDONLY);
+		g->by_ppid = fd < 0;
 		ret = add_root(g);
 		if (ret < 0)
 			return ret;
@@ -209,96 +324,125 @@ static int tree_collect(struct group *g)
 	}
 	/* What forks on and on has no end that a listing could see. */
 	for (unsigned int i = 0; i < 64; i++) {
-		ret = tree_pass(g, false, &new);
-		if (ret < 0 || !new)
-			return ret;
-	}
-	return 0;
-}
-
-/* Which threads are ours: the kernel's word, not our bookkeeping. */
-static void note_pin(struct group *g, struct victim *v)
-{
-	struct proc_status st;
-
-	if (victim_status(v, &st) < 0 || st.tracer != g->tracer) {
-		v->rep.notes |= MRELEASE_NOTE_NO_PIN;
-		return;
-	}
-	v->rep.notes &= ~(uint32_t)MRELEASE_NOTE_TRACED;
-	v->rep.tracer_pid = 0;
-	v->pins[0] = v->tid;
-	v->nr_pins = 1;
-}
-
-static int tree_hold(struct group *g)
-{
-	bool new;
-	int ret;
-
-	if (g->base.opts.flags & MRELEASE_NO_PIN) {
-		for (size_t i = 0; i < g->nr; i++)
-			g->victims[i].rep.notes |= MRELEASE_NOTE_NO_PIN;
-		group_sort(g);
-		return 0;
-	}
-	g->traces_all = true;
-	do {
-		ret = tree_pass(g, true, &new);
-	} while (ret == 0 && new &&now_ns() < g->base.deadline_ns);
-	if (ret < 0)
-		return ret;
-	group_sort(g);
-	for (size_t i = 0; i < g->nr; i++)
-		note_pin(g, &g->victims[i]);
-	return 0;
-}
-
-/* From victim *known on; 0, or why not even one could be signalled. */
-static int kill_from(struct group *g, size_t *known, bool root_too)
-{
-	int ret;
-
-	for (; *known < g->nr; (*known)++) {
-		struct victim *v = &g->victims[*known];
-
-		if (v->pid == g->rep.pid && !root_too)
-			continue;
-		ret = victim_signal(v, SIGKILL);
-		if (ret < 0 && ret != -ESRCH && !*known)
+		ret = tree_pass(g, false);
+		if (ret < 0 || !g->unknown)
 			return ret;
 	}
 	return 0;
 }
 
 /*
- * With everything seized one round is enough.  Without, the root goes last:
- * a root that is a subreaper gets the orphans of those that die, and shows
- * them to the next pass.  It may go on forking meanwhile, so there is an end.
+ * Until a pass is clean, and its lists can be relied on.
+ *
+ * A dying process keeps its children until it is a zombie: they are in no
+ * list of ours until then.  And a list that somebody leaves while it is read
+ * may be short of somebody else (get_children_pid()); then the next pass
+ * counts another number.
+ */
+static int hold_all(struct group *g)
+{
+	/* Somebody in D state stays: half a second, then go on. */
+	int64_t until =
+		deadline_min(g->base.deadline_ns, now_ns() + NSEC_PER_SEC / 2);
+	size_t listed = SIZE_MAX;
+	int ret;
+
+	for (;;) {
+		bool clean, waits;
+
+		ret = tree_pass(g, true);
+		if (ret < 0)
+			return ret;
+		clean = !g->unknown && g->listed == listed;
+		waits = g->running || g->dying;
+		if (clean && (!waits || now_ns() >= until))
+			return 0;
+		if (now_ns() >= g->base.deadline_ns)
+			return 0;
+		listed = g->listed;
+		/* No event tells of a stop, or of a zombie, of others. */
+		if (clean)
+			pause_until(now_ns() + NSEC_PER_MSEC);
+	}
+}
+
+/* What is opened before the kill, and the pin, of those from there on. */
+static void prepare_from(struct group *g, size_t i)
+{
+	for (; i < g->nr; i++) {
+		struct victim *v = &g->victims[i];
+
+		if (!g->thin && victim_complete(v) == -EMFILE)
+			group_thin(g);
+		if (!is_ours(g, v)) {
+			v->rep.notes |= MRELEASE_NOTE_NO_PIN;
+			continue;
+		}
+		v->rep.notes &= ~(uint32_t)MRELEASE_NOTE_TRACED;
+		v->rep.tracer_pid = 0;
+		v->pins[0] = v->tid;
+		v->nr_pins = 1;
+	}
+}
+
+static int tree_hold(struct group *g)
+{
+	int ret;
+
+	g->traces_all = !(g->base.opts.flags & MRELEASE_NO_PIN);
+	ret = hold_all(g);
+	if (ret < 0)
+		return ret;
+	prepare_from(g, 0);
+	return 0;
+}
+
+/* The root last: if it is a subreaper, it gets the orphans of the others. */
+static int kill_from(struct group *g, size_t known)
+{
+	int ret = 0;
+
+	for (size_t i = g->nr; i-- > known;) {
+		ret = victim_signal(&g->victims[i], SIGKILL);
+		g->victims[i].killed = true;
+	}
+	return ret == -ESRCH ? 0 : ret;
+}
+
+/*
+ * A thread with SIGKILL pending adds no child any more: fork() looks for it
+ * last of all.  What it added before is its child for as long as it stands
+ * in its exit stop, and after that a child of its process, whose pin does.
+ * So now the listing is final, and what it shows is held, listed and killed
+ * like the others.
  */
 static int tree_kill(struct group *g)
 {
-	unsigned int rounds = g->traces_all ? 0 : 64;
 	size_t known = 0;
-	bool new = true;
 	int ret;
 
-	while (rounds-- && new &&now_ns() < g->base.deadline_ns) {
-		ret = kill_from(g, &known, false);
-		if (ret == 0)
-			ret = tree_pass(g, false, &new);
-		if (ret < 0)
-			return known ? 0 : ret;
-	}
-	known = 0;
+	ret = kill_from(g, 0);
+	if (ret < 0)
+		return ret;
 	do {
-		ret = kill_from(g, &known, true);
-		if (ret < 0)
-			return ret;
-		if (tree_pass(g, false, &new) < 0)
+		known = g->nr;
+		if (hold_all(g) < 0)
 			break;
+		prepare_from(g, known);
+		kill_from(g, known);
 	} while (g->nr > known && now_ns() < g->base.deadline_ns);
+	/* The passes needed their order: parents first. */
+	group_sort(g);
 	return 0;
+}
+
+static void tree_finish(struct group *g)
+{
+	if (!g->watchdog.helper.pid)
+		return;
+	if (g->rep.stage < MRELEASE_STAGE_KILLED)
+		tree_continue(g);
+	watchdog_stop(g);
 }
 
 static int tree_wait_empty(struct group *g, int64_t deadline_ns)
@@ -314,6 +458,7 @@ static const struct group_ops tree_ops = {
 	.hold = tree_hold,
 	.kill = tree_kill,
 	.wait_empty = tree_wait_empty,
+	.finish = tree_finish,
 };
 
 int mrelease_tree(int pidfd, const struct mrelease_opts *opts,

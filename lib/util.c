@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include "private.h"
 
@@ -127,20 +130,31 @@ unsigned int nr_cpus(void)
 	return MAX(n, 1u);
 }
 
-void *pages_alloc(size_t size)
+static void *pages(size_t size, int flags)
 {
 	long ret = sys_mmap(size, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE);
+			    MAP_PRIVATE | MAP_ANONYMOUS | flags);
 
-	return ret < 0 ? NULL : (void *)ret;
+	if (ret < 0)
+		return NULL;
+#ifdef __SANITIZE_ADDRESS__
+	/*
+	 * A helper that was killed left the marks of its stack's frames here,
+	 * and a raw munmap() leaves them to whoever gets the address next.
+	 */
+	__asan_unpoison_memory_region((void *)ret, size);
+#endif
+	return (void *)ret;
+}
+
+void *pages_alloc(size_t size)
+{
+	return pages(size, MAP_POPULATE);
 }
 
 void *pages_reserve(size_t size)
 {
-	long ret = sys_mmap(size, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
-
-	return ret < 0 ? NULL : (void *)ret;
+	return pages(size, MAP_NORESERVE);
 }
 
 void pages_free(void *p, size_t size)

@@ -21,42 +21,6 @@
 /* PIDFD_THREAD (Linux 6.9) as it shows in fdinfo: O_EXCL. */
 #define PIDFD_THREAD_FLAG 0200
 
-void self_init(struct self *self, uint32_t flags)
-{
-	char path[64], buf[1024];
-	struct proc_stat st;
-	pid_t pid;
-
-	memset(self, 0, sizeof(*self));
-	self->pid = sys_getpid();
-	self->allow_ancestor = flags & MRELEASE_ALLOW_ANCESTOR;
-	for (pid = sys_getppid(); pid > 1; pid = st.ppid) {
-		long len;
-
-		if (self->nr_ancestors == ARRAY_SIZE(self->ancestors))
-			break;
-		self->ancestors[self->nr_ancestors++] = pid;
-		path_number(path, "/proc/", pid, "/stat");
-		len = read_file(AT_FDCWD, path, buf, sizeof(buf));
-		if (len < 0 || parse_stat(buf, len, &st) < 0)
-			break;
-	}
-}
-
-int self_refuses(const struct self *self, pid_t pid)
-{
-	if (pid == 1)
-		return MRELEASE_REFUSE_INIT;
-	if (pid == self->pid)
-		return MRELEASE_REFUSE_SELF;
-	if (self->allow_ancestor)
-		return MRELEASE_REFUSE_NONE;
-	for (unsigned int i = 0; i < self->nr_ancestors; i++)
-		if (self->ancestors[i] == pid)
-			return MRELEASE_REFUSE_ANCESTOR;
-	return MRELEASE_REFUSE_NONE;
-}
-
 void victim_init(struct victim *v)
 {
 	memset(v, 0, sizeof(*v));
@@ -82,6 +46,17 @@ void victim_close(struct victim *v)
 	close_keep(&v->meminfo_fd);
 }
 
+/* Descriptors are scarce: what can be opened again is closed. */
+void victim_thin(struct victim *v)
+{
+	close_keep(&v->mem_fd);
+	close_keep(&v->stat_fd);
+	close_keep(&v->status_fd);
+	close_keep(&v->maps_fd);
+	close_keep(&v->task_fd);
+	close_keep(&v->meminfo_fd);
+}
+
 int victim_refuse(struct victim *v, enum mrelease_refusal why)
 {
 	v->rep.result = MRELEASE_REFUSED;
@@ -95,10 +70,22 @@ static int victim_gone(struct victim *v)
 	return -ESRCH;
 }
 
+/* A file of its own directory, open or (victim_thin()) to be opened. */
+static long read_own(const struct victim *v, int fd, const char *name,
+		     char *buf, size_t size)
+{
+	long len;
+
+	if (fd >= 0 || v->dir_fd < 0)
+		return read_at(fd, buf, size);
+	len = read_file(v->dir_fd, name, buf, size);
+	return len == -ENOENT ? -ESRCH : len;
+}
+
 int victim_stat(const struct victim *v, struct proc_stat *ret)
 {
 	char buf[1024];
-	long len = read_at(v->stat_fd, buf, sizeof(buf));
+	long len = read_own(v, v->stat_fd, "stat", buf, sizeof(buf));
 
 	if (len < 0)
 		return len;
@@ -108,7 +95,7 @@ int victim_stat(const struct victim *v, struct proc_stat *ret)
 int victim_status(const struct victim *v, struct proc_status *ret)
 {
 	char buf[4096];
-	long len = read_at(v->status_fd, buf, sizeof(buf));
+	long len = read_own(v, v->status_fd, "status", buf, sizeof(buf));
 
 	if (len < 0)
 		return len;
@@ -460,6 +447,7 @@ static int open_rest(struct victim *v, const struct self *self)
 		return ret == -ESRCH ? victim_gone(v) : ret;
 	memcpy(v->rep.comm, st.comm, sizeof(v->rep.comm));
 	v->rep.threads = st.threads;
+	v->start_time = st.start_time;
 	ret = victim_check(v, self, &st);
 	if (ret < 0)
 		return ret;

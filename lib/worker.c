@@ -53,6 +53,8 @@ void work(struct worker *w)
 				cache_open(w->r.cache, v, &w->scratch);
 				cache_evict(w->r.cache, v);
 			}
+			if (g->thin)
+				victim_thin(v);
 		}
 		__atomic_or_fetch(&v->want_unpin, ~0u, __ATOMIC_SEQ_CST);
 		if (__atomic_add_fetch(&g->finished, 1, __ATOMIC_ACQ_REL) ==
