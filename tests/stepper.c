@@ -132,6 +132,11 @@ static pid_t next_event(int *status, unsigned int step)
 			waitpid(pid, status, __WALL);
 			continue;
 		}
+		/* Sent SIGSTOP; a tracee's stops are CLD_TRAPPED. */
+		if (info.si_code == CLD_STOPPED) {
+			waitpid(pid, status, __WALL | WUNTRACED);
+			continue;
+		}
 		if (waitpid(pid, status, __WALL) == pid)
 			return pid;
 	}

@@ -333,6 +333,7 @@ static void test_tree(void **state)
 
 	(void)state;
 	victim_start(&v, "tree", "2", "3", "2", NULL);
+	stops_expected = missing("ptrace");
 	ret = mrelease_tree(v.fd, &opts, &rep, NULL, NULL);
 	expect_report(&rep, ret == 0);
 	expect_report(&rep, rep.result == MRELEASE_RELEASED);
@@ -340,17 +341,47 @@ static void test_tree(void **state)
 	assert_true(nobody_left(NULL));
 }
 
+/* Members that fork and exit all the time, below a root that stays. */
+static void test_forking_tree(void **state)
+{
+	struct mrelease_opts opts = opts_with(0);
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	struct victim v;
+	int ret, i;
+
+	(void)state;
+	for (i = 0; i < 3; i++) {
+		victim_start(&v, "forkbomb", "32", NULL);
+		/* Where it cannot be traced it is stopped. */
+		stops_expected = missing("ptrace");
+		ret = mrelease_tree(v.fd, &opts, &rep, NULL, NULL);
+		expect_report(&rep, ret == 0);
+		expect_report(&rep, rep.stage == MRELEASE_STAGE_EXITED);
+		assert_true(nobody_left(NULL));
+		victim_end(&v);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		harness_test(test_probe),     harness_test(test_anon),
-		harness_test(test_threads),   harness_test(test_stopped),
-		harness_test(test_ignoring),  harness_test(test_zombie_leader),
-		harness_test(test_reserved),  harness_test(test_soft),
-		harness_test(test_robust),    harness_test(test_robust_32bit),
-		harness_test(test_sharer),    harness_test(test_refusals),
-		harness_test(test_thread_id), harness_test(test_cgroup_v2),
-		harness_test(test_cgroup_v1), harness_test(test_tree),
+		harness_test(test_probe),
+		harness_test(test_anon),
+		harness_test(test_threads),
+		harness_test(test_stopped),
+		harness_test(test_ignoring),
+		harness_test(test_zombie_leader),
+		harness_test(test_reserved),
+		harness_test(test_soft),
+		harness_test(test_robust),
+		harness_test(test_robust_32bit),
+		harness_test(test_sharer),
+		harness_test(test_refusals),
+		harness_test(test_thread_id),
+		harness_test(test_cgroup_v2),
+		harness_test(test_cgroup_v1),
+		harness_test(test_tree),
+		harness_test(test_forking_tree),
 	};
 
 	return run_group(tests);

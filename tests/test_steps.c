@@ -49,10 +49,11 @@ static void expect_settled(pid_t pid, unsigned int step)
 	wait_until(settled, &pid, what);
 }
 
-static void every_step(const char *name, const char *option, enum step_kill who,
+static void every_step(const char *name, const char *option1,
+		       const char *option2, enum step_kill who,
 		       unsigned int stride)
 {
-	char number[16], *argv[7] = { (char *)command(), (char *)"-q",
+	char number[16], *argv[7] = { (char *)command(), (char *)option1,
 				      (char *)"-w", (char *)"3s" };
 	unsigned int step, alive = 0, dead = 0;
 	struct victim v;
@@ -61,7 +62,7 @@ static void every_step(const char *name, const char *option, enum step_kill who,
 	for (step = 1, reached = true; reached; step += stride) {
 		victim_start(&v, name, "1", NULL);
 		snprintf(number, sizeof(number), "%d", v.pid);
-		argv[4] = (char *)(option ? option : "--");
+		argv[4] = (char *)option2;
 		argv[5] = number;
 		reached = step_and_kill(argv, step, who);
 		expect_settled(v.pid, step);
@@ -83,25 +84,25 @@ static void every_step(const char *name, const char *option, enum step_kill who,
 static void test_process_main_killed(void **state)
 {
 	(void)state;
-	every_step("anon", NULL, STEP_KILL_MAIN, 1);
+	every_step("anon", "-q", "--", STEP_KILL_MAIN, 1);
 }
 
 static void test_process_any_task_killed(void **state)
 {
 	(void)state;
-	every_step("anon", NULL, STEP_KILL_TASK, 1);
+	every_step("anon", "-q", "--", STEP_KILL_TASK, 1);
 }
 
 static void test_tree_main_killed(void **state)
 {
 	(void)state;
-	every_step("anon", "-t", STEP_KILL_MAIN, 3);
+	every_step("anon", "-q", "-t", STEP_KILL_MAIN, 3);
 }
 
 static void test_tree_any_task_killed(void **state)
 {
 	(void)state;
-	every_step("anon", "-t", STEP_KILL_TASK, 3);
+	every_step("anon", "-q", "-t", STEP_KILL_TASK, 3);
 }
 
 static bool thawed(void *arg)
@@ -177,6 +178,25 @@ static void test_freezer_main_killed(void **state)
 	every_step_of_a_cgroup(CGROUP_FREEZER, STEP_KILL_MAIN, 7);
 }
 
+static void test_freezer_any_task_killed(void **state)
+{
+	(void)state;
+	every_step_of_a_cgroup(CGROUP_FREEZER, STEP_KILL_TASK, 7);
+}
+
+/* Held with SIGSTOP: nobody stays stopped. */
+static void test_stopped_tree_main_killed(void **state)
+{
+	(void)state;
+	every_step("anon", "--no-pin", "-t", STEP_KILL_MAIN, 3);
+}
+
+static void test_stopped_tree_any_task_killed(void **state)
+{
+	(void)state;
+	every_step("anon", "--no-pin", "-t", STEP_KILL_TASK, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +207,9 @@ int main(void)
 		harness_test(test_cgroup_v2_main_killed),
 		harness_test(test_cgroup_v2_any_task_killed),
 		harness_test(test_freezer_main_killed),
+		harness_test(test_freezer_any_task_killed),
+		harness_test(test_stopped_tree_main_killed),
+		harness_test(test_stopped_tree_any_task_killed),
 	};
 
 	return run_group(tests);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* A process and all its descendants, also while they fork. */
 #include <errno.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -76,6 +78,7 @@ static void test_no_pin(void **state)
 
 	(void)state;
 	victim_start(&v, "tree", "2", "4", "1", NULL);
+	stops_expected = true;
 	expect_report(&rep, release_tree(&v, MRELEASE_NO_PIN, &rep) == 0);
 	expect_report(&rep, rep.members == 21);
 	assert_int_equal(family_left(), 0);
@@ -112,6 +115,124 @@ static void test_dry_run(void **state)
 	assert_int_equal(family_left(), 1);
 }
 
+/*
+ * Members that fork and exit without end below a root that stays, and gets
+ * the orphans.  However the release ends, nobody is left.
+ */
+static void forking_case(const char *name, const char *live, uint32_t flags,
+			 struct mrelease_report *rep)
+{
+	struct victim v;
+	int64_t start;
+
+	victim_start(&v, name, live, NULL);
+	/* The victim is our child, and is sent SIGSTOP before SIGKILL. */
+	stops_expected = flags & MRELEASE_NO_PIN;
+	start = now_ns();
+	expect_report(rep, release_tree(&v, flags, rep) == 0);
+	printf("# %s %s: %lld ms, %u members\n", name, live,
+	       (long long)(now_ns() - start) / 1000000, rep->members);
+	assert_int_equal(family_left(), 0);
+	expect_report(rep, rep->stage == MRELEASE_STAGE_EXITED);
+	expect_report(rep, rep->members > 1);
+	assert_killed(&v);
+}
+
+static void test_forking(void **state)
+{
+	struct mrelease_report rep;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 5; i++) {
+		forking_case("forkbomb", "16", 0, &rep);
+		expect_report(&rep, rep.result == MRELEASE_RELEASED);
+		expect_report(&rep, rep.members_verified == rep.members);
+	}
+}
+
+static void test_forking_hard(void **state)
+{
+	struct mrelease_report rep;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 5; i++) {
+		forking_case("forkbomb", "100", 0, &rep);
+		expect_report(&rep, rep.result == MRELEASE_RELEASED);
+	}
+}
+
+/* Stopped with SIGSTOP instead of traced. */
+static void test_forking_no_pin(void **state)
+{
+	struct mrelease_report rep;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 5; i++)
+		forking_case("forkbomb", "50", MRELEASE_NO_PIN, &rep);
+}
+
+static void test_rabbit(void **state)
+{
+	struct mrelease_report rep;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 5; i++) {
+		forking_case("rabbit", "10000000", 0, &rep);
+		forking_case("rabbit", "10000000", MRELEASE_NO_PIN, &rep);
+	}
+}
+
+/*
+ * As somebody who has few descriptors and may not have more.  The members
+ * then share what there is; where it is too few nobody is touched.
+ */
+static void few_descriptors(rlim_t most, int want)
+{
+	struct victim_setup setup = { .uid = getuid() ? 0 : 65534 };
+	const struct rlimit lim = { most, most };
+	struct mrelease_opts opts = opts_with(0);
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	struct victim v;
+	pid_t child;
+	int ret;
+
+	victim_start_with(&v, &setup, "tree", "2", "7", "1", NULL);
+	child = test_fork();
+	if (!child) {
+		if (setrlimit(RLIMIT_NOFILE, &lim) ||
+		    (setup.uid && (setgroups(0, NULL) || setgid(setup.uid) ||
+				   setuid(setup.uid))))
+			_exit(1);
+		ret = mrelease_tree(v.fd, &opts, &rep, NULL, NULL);
+		if (ret == want && (ret || (rep.members == 57 && rep.verified)))
+			_exit(0);
+		show_report(&rep);
+		_exit(2);
+	}
+	assert_int_equal(test_wait(child), 0);
+	assert_int_equal(family_left(), want ? 1 : 0);
+	if (want)
+		assert_untouched(&v);
+	else
+		assert_killed(&v);
+}
+
+static void test_few_descriptors(void **state)
+{
+	(void)state;
+	few_descriptors(230, 0);
+}
+
+static void test_too_few_descriptors(void **state)
+{
+	(void)state;
+	few_descriptors(60, -EMFILE);
+}
+
 /* The caller is below it: never, not even with the override. */
 static void test_refuses_our_own_tree(void **state)
 {
@@ -144,6 +265,12 @@ int main(void)
 		harness_test(test_no_pin),
 		harness_test(test_only_below),
 		harness_test(test_dry_run),
+		harness_test(test_forking),
+		harness_test(test_forking_hard),
+		harness_test(test_forking_no_pin),
+		harness_test(test_rabbit),
+		harness_test(test_few_descriptors),
+		harness_test(test_too_few_descriptors),
 		harness_test(test_refuses_our_own_tree),
 	};
 
