@@ -51,6 +51,7 @@ int harness_teardown(void **state);
  */
 void skip_test(const char *tag, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3), noreturn));
+bool is_root(void);
 void need_root(void);
 /* fork() of a child that the teardown knows and that dies with us. */
 pid_t test_fork(void);

@@ -192,7 +192,7 @@ static void test_rabbit(void **state)
  */
 static void few_descriptors(rlim_t most, int want)
 {
-	struct victim_setup setup = { .uid = getuid() ? 0 : 65534 };
+	struct victim_setup setup = { .uid = is_root() ? 65534 : 0 };
 	const struct rlimit lim = { most, most };
 	struct mrelease_opts opts = opts_with(0);
 	struct mrelease_report rep = { .size = sizeof(rep) };
