@@ -46,7 +46,6 @@ long read_at(int fd, char *buf, size_t size);
 long read_file(int dir_fd, const char *path, char *buf, size_t size);
 /* prefix + decimal + suffix; buf must have room for 20 digits more. */
 void path_number(char *buf, const char *prefix, uint64_t n, const char *suffix);
-unsigned int nr_cpus(void);
 /* Touched now (alloc), or as they are used (reserve); NULL on failure. */
 void *pages_alloc(size_t size);
 void *pages_reserve(size_t size);
@@ -66,6 +65,27 @@ static inline int take_fd(int *fd)
 	*fd = -1;
 	return ret;
 }
+
+/* cpus.c: which CPUs, and being on another one than somebody else */
+
+struct cpus {
+	unsigned long mask[128];
+};
+
+/* CPUs that are on; 0: not known. */
+unsigned int cpus_online(void);
+/* Those that this thread may use, a cpuset and its affinity considered. */
+void cpus_get(struct cpus *c);
+void cpus_set(const struct cpus *c);
+unsigned int cpus_count(const struct cpus *c);
+/* Run on that CPU: whoever ran there has been switched out since. */
+int cpus_visit(unsigned int cpu);
+/* Every CPU there is: how many could be visited. */
+unsigned int cpus_visit_all(void);
+/* Move to one of them that is not that; not bound to it afterwards. */
+void cpus_leave(const struct cpus *c, unsigned int cpu);
+/* Move to the n-th of them, modulo their number; not bound to it. */
+void cpus_go(const struct cpus *c, unsigned int n);
 
 /* parse.c: pure functions over text from the kernel; fuzzed */
 
@@ -348,9 +368,11 @@ struct release {
 	/* Second reaper for big address spaces. */
 	struct helper second;
 	uint32_t second_go;
+	unsigned int first_cpu;
 	int second_ret;
-	/* CPUs that are on; 0: not known. */
 	unsigned int online_cpus;
+	/* The caller's. */
+	struct cpus cpus;
 	/* Every CPU has been visited since the kill (robust.c). */
 	bool visited;
 	/* We run in a helper of our own: may trace, may change affinity. */

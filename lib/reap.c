@@ -53,6 +53,7 @@ static int reap_one(struct release *r, struct victim *v)
 
 	/* The second reaper takes the other turns; see release.c. */
 	if (r->second.pid > 0) {
+		sys_getcpu(&r->first_cpu);
 		__atomic_store_n(&r->second_go, 1, __ATOMIC_RELEASE);
 		sys_futex(&r->second_go, FUTEX_WAKE, 1, NULL);
 	}

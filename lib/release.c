@@ -23,35 +23,6 @@
 /* Private memory from which a second reaper pays for its start. */
 #define SECOND_REAPER_BYTES (32ULL << 20)
 
-static unsigned int online_cpus(void)
-{
-	char buf[256];
-	const char *p = buf, *end;
-	unsigned int count = 0;
-	long len = read_file(AT_FDCWD, "/sys/devices/system/cpu/online", buf,
-			     sizeof(buf));
-
-	if (len <= 0)
-		return 0;
-	end = buf + len;
-	while (p < end) {
-		uint64_t first, last;
-
-		if (parse_u64(&p, end, &first) < 0)
-			break;
-		last = first;
-		if (p < end && *p == '-') {
-			p++;
-			if (parse_u64(&p, end, &last) < 0)
-				return 0;
-		}
-		count += last - first + 1;
-		if (p < end)
-			p++;
-	}
-	return count;
-}
-
 void release_set_deadline(struct release *r, int64_t deadline_ns)
 {
 	r->start_ns = now_ns();
@@ -64,7 +35,8 @@ void release_init(struct release *r, const struct mrelease_opts *opts,
 		  int64_t deadline_ns)
 {
 	r->opts = *opts;
-	r->online_cpus = online_cpus();
+	r->online_cpus = cpus_online();
+	cpus_get(&r->cpus);
 	self_init(&r->self, opts->flags);
 	release_set_deadline(r, deadline_ns);
 }
@@ -80,8 +52,10 @@ static void second_reaper(void *arg)
 
 	while (!__atomic_load_n(&r->second_go, __ATOMIC_ACQUIRE))
 		sys_futex(&r->second_go, FUTEX_WAIT, 0, NULL);
-	if (r->second_go == 1)
-		r->second_ret = sys_process_mrelease(r->v->pidfd, 0);
+	if (r->second_go != 1)
+		return;
+	cpus_leave(&r->cpus, r->first_cpu);
+	r->second_ret = sys_process_mrelease(r->v->pidfd, 0);
 }
 
 static void second_stop(struct release *r, int64_t deadline_ns)
@@ -316,7 +290,7 @@ static void start_second(struct release *r, struct victim *v)
 	r->second_go = 0;
 	r->second.pid = 0;
 	if (private_bytes(&v->rep.before) < SECOND_REAPER_BYTES ||
-	    r->online_cpus < 2)
+	    cpus_count(&r->cpus) < 2)
 		return;
 	r->second.fn = second_reaper;
 	r->second.arg = r;

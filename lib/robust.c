@@ -51,44 +51,17 @@ static bool in_kernel(const struct proc_stat *st)
 	return st->state != 'R' || !(st->pending & SIGKILL_BIT);
 }
 
-/* Run on that CPU: whoever ran there has been switched out since. */
-static int visit(unsigned int cpu)
-{
-	unsigned long mask[128] = { 0 };
-	const unsigned int bits = 8 * sizeof(mask[0]);
-
-	if (cpu >= bits * ARRAY_SIZE(mask))
-		return -EINVAL;
-	mask[cpu / bits] = 1UL << cpu % bits;
-	return sys_sched_setaffinity(0, sizeof(mask), mask);
-}
-
-static void visit_end(void)
-{
-	unsigned long mask[128];
-
-	memset(mask, 0xff, sizeof(mask));
-	sys_sched_setaffinity(0, sizeof(mask), mask);
-}
-
 /* All CPUs: 0, or -EXDEV when a cpuset keeps us from some of them. */
 static int visit_all(const struct release *r)
 {
-	unsigned long mask[128] = { 0 };
-	const unsigned int bits = 8 * sizeof(mask[0]);
-	unsigned int visited = 0;
-	int len;
+	unsigned int visited;
 
 	if (r->visited)
 		return 0;
 	if (!r->in_helper)
 		return -EXDEV;
-	visit_end();
-	len = sys_sched_getaffinity(0, sizeof(mask), mask);
-	for (unsigned int cpu = 0; (int)cpu < len * 8; cpu++)
-		if (mask[cpu / bits] >> cpu % bits & 1 && visit(cpu) == 0)
-			visited++;
-	visit_end();
+	visited = cpus_visit_all();
+	cpus_set(&r->cpus);
 	return r->online_cpus && visited >= r->online_cpus ? 0 : -EXDEV;
 }
 
@@ -117,8 +90,8 @@ static int settle_thread(struct release *r, struct victim *v, int stat_fd)
 			continue;
 		if (!visited && r->in_helper) {
 			visited = true;
-			if (visit(st.processor) == 0) {
-				visit_end();
+			if (cpus_visit(st.processor) == 0) {
+				cpus_set(&r->cpus);
 				return 0;
 			}
 		}

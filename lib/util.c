@@ -119,17 +119,6 @@ void path_number(char *buf, const char *prefix, uint64_t n, const char *suffix)
 	*buf = '\0';
 }
 
-unsigned int nr_cpus(void)
-{
-	unsigned long mask[128];
-	unsigned int n = 0;
-	int len = sys_sched_getaffinity(0, sizeof(mask), mask);
-
-	for (int i = 0; i < len / (int)sizeof(mask[0]); i++)
-		n += __builtin_popcountl(mask[i]);
-	return MAX(n, 1u);
-}
-
 static void *pages(size_t size, int flags)
 {
 	long ret = sys_mmap(size, PROT_READ | PROT_WRITE,

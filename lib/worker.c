@@ -73,6 +73,7 @@ static void worker_main(void *arg)
 		sys_futex(&g->go, FUTEX_WAIT, 0, NULL);
 	if (g->go != 1)
 		return;
+	cpus_go(&w->r.cpus, w - g->workers);
 	work(w);
 	help(g);
 }
@@ -98,7 +99,7 @@ void workers_start(struct group *g)
 	unsigned int n = g->base.opts.workers;
 
 	if (!n)
-		n = nr_cpus();
+		n = cpus_count(&g->base.cpus);
 	n = MIN(n, MAX_WORKERS);
 	for (unsigned int i = 0; i < n; i++) {
 		struct worker *w = &g->workers[i];
