@@ -445,7 +445,7 @@ MRELEASE_API int mrelease_cgroup(int cgroup_fd,
  * the kernel.  Without, or with MRELEASE_NO_PIN, the tree is stopped with
  * SIGSTOP first, of which the root's parent may be told.
  *
- * Return: as mrelease_process(); -EMFILE: fewer than three descriptors for
+ * Return: as mrelease_process(); -EMFILE: fewer than four descriptors for
  * each process, nothing was killed.
  */
 MRELEASE_API int mrelease_tree(int pidfd, const struct mrelease_opts *opts,

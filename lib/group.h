@@ -83,7 +83,7 @@ struct group {
 	bool by_ppid;
 	/* Of a tree: one that was sent SIGSTOP still runs. */
 	bool running;
-	/* Members have three descriptors only, for want of more. */
+	/* Members have four descriptors only, for want of more. */
 	bool thin;
 	/* The order of the victims is that of a tree: parents first. */
 	bool is_tree;

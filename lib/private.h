@@ -257,6 +257,8 @@ void victim_thin(struct victim *v);
 int victim_refuse(struct victim *v, enum mrelease_refusal why);
 int victim_signal(struct victim *v, int sig);
 int victim_stat(const struct victim *v, struct proc_stat *ret);
+/* Threads that are not gone; 0: none is. */
+uint32_t victim_threads(const struct victim *v);
 int victim_status(const struct victim *v, struct proc_status *ret);
 /* 1: every thread has exited; 0: not yet. */
 int victim_exited(const struct victim *v);

@@ -208,7 +208,7 @@ static int settle_one(struct release *r, struct victim *v, pid_t tid,
 
 /* The threads of a listing in our buffer: as robust_settle(). */
 static int settle_listed(struct release *r, struct victim *v, long len,
-			 bool careful)
+			 bool careful, uint32_t *listed)
 {
 	for (long off = 0; off < len;) {
 		struct dirent64 *d = (void *)(r->scratch->buf + off);
@@ -219,6 +219,7 @@ static int settle_listed(struct release *r, struct victim *v, long len,
 		off += d->d_reclen;
 		if (parse_u64(&p, p + strlen(p), &tid) < 0)
 			continue;
+		(*listed)++;
 		ret = settle_one(r, v, tid, careful);
 		if (ret)
 			return ret;
@@ -227,69 +228,45 @@ static int settle_listed(struct release *r, struct victim *v, long len,
 }
 
 /*
- * One listing of the threads: its length, 0 when the process is gone.
+ * One listing of the threads, and whether it is whole.
  *
- * Threads die while we read, and proc_task_readdir() can then end early or,
- * when a listing takes more than one call, go on at the wrong place:
+ * Threads die while we read, and proc_task_readdir() then ends early, or,
+ * when a listing takes more than one call, goes on at the wrong place:
  *
- *	next_tid()				a thread
- *	get_task_struct(thread N)
+ *	proc_task_readdir()			thread N
+ *	next_tid(N - 1) is N
  *						dies, is unhashed
- *	pid_alive(N) is false: end of listing
+ *	N has no number: not listed
+ *	next_tid(N): not alive, the end
  *
- * So a listing is whole only if it took one call and the last thread in it
- * still lives afterwards: then the end was the list's end.
+ * and N + 1 holds a lock.  Nothing in the listing shows it.  So it is whole
+ * only if none died meanwhile, and it has as many as there are; who dies
+ * brings the end of this nearer.
  */
-static long list_threads(struct release *r, struct victim *v, bool *ret_whole)
-{
-	uint64_t tid = 0, addr, size;
-	char *buf = r->scratch->buf;
-	struct dirent64 *d;
-	long len, off;
-
-	*ret_whole = true;
-	sys_lseek(v->task_fd, 0, SEEK_SET);
-	len = sys_getdents64(v->task_fd, buf, sizeof(r->scratch->buf));
-	if (len == -ENOENT || len == -ESRCH)
-		return 0;
-	for (off = 0; off < len; off += d->d_reclen) {
-		const char *p;
-
-		d = (void *)(buf + off);
-		p = d->d_name;
-		parse_u64(&p, p + strlen(p), &tid);
-	}
-	if (len > (long)(sizeof(r->scratch->buf) - 4096))
-		*ret_whole = false;
-	else if (tid)
-		*ret_whole = sys_get_robust_list(tid, &addr, &size) != -ESRCH;
-	return len;
-}
-
-/*
- * More threads than one call lists (8,000): only a listing during which none
- * died is whole.  They are counted, and looked at call by call.
- */
-static int settle_crowd(struct release *r, struct victim *v, bool careful,
-			bool *ret_whole)
+static int settle_listing(struct release *r, struct victim *v, bool careful,
+			  bool *ret_whole)
 {
 	char *buf = r->scratch->buf;
-	struct proc_stat before, after;
+	uint32_t before = victim_threads(v), listed = 0;
 	long len;
 	int ret;
 
-	*ret_whole = true;
-	if (victim_stat(v, &before) < 0)
+	*ret_whole = !before;
+	if (!before)
 		return 0;
 	sys_lseek(v->task_fd, 0, SEEK_SET);
+	/* A whole process of 8,000 threads is in one buffer: looked at once. */
 	while ((len = sys_getdents64(v->task_fd, buf,
 				     sizeof(r->scratch->buf))) > 0) {
-		ret = settle_listed(r, v, len, careful);
+		if (victim_threads(v) != before)
+			return 0;
+		ret = settle_listed(r, v, len, careful, &listed);
 		if (ret)
 			return ret;
 	}
-	if (victim_stat(v, &after) == 0)
-		*ret_whole = before.threads == after.threads;
+	if (len < 0 && len != -ENOENT && len != -ESRCH)
+		return 1;
+	*ret_whole = listed == before;
 	return 0;
 }
 
@@ -302,17 +279,9 @@ static int settle_many(struct release *r, struct victim *v)
 	if (v->task_fd < 0)
 		return 1;
 	for (;;) {
-		long len = list_threads(r, v, &whole);
-
-		if (len < 0)
-			return 1;
-		if (whole)
-			return settle_listed(r, v, len, careful);
-		if (len > (long)(sizeof(r->scratch->buf) - 4096)) {
-			ret = settle_crowd(r, v, careful, &whole);
-			if (ret || whole)
-				return ret;
-		}
+		ret = settle_listing(r, v, careful, &whole);
+		if (ret || whole)
+			return ret;
 		if (now_ns() >= r->deadline_ns)
 			return -ETIMEDOUT;
 	}
@@ -320,6 +289,8 @@ static int settle_many(struct release *r, struct victim *v)
 
 int robust_settle(struct release *r, struct victim *v)
 {
+	/* Now, not when it was measured: with SIGKILL none is added. */
+	uint32_t threads = victim_threads(v);
 	int ret;
 
 	if (v->compat) {
@@ -331,7 +302,9 @@ int robust_settle(struct release *r, struct victim *v)
 		ret = visit_all(r) < 0 || has_shared_memory(r, v);
 		return ret;
 	}
-	if (v->rep.threads <= 1) {
+	if (!threads) {
+		ret = 0;
+	} else if (threads == 1) {
 		ret = r->visited ? 0 : settle_thread(r, v, v->stat_fd);
 		if (ret < 0)
 			return ret;

@@ -188,6 +188,7 @@ static int add_by_ppid(struct group *g, pid_t parent, bool holding)
 static int visit_process(struct group *g, struct victim *v, bool holding)
 {
 	char dents[4096];
+	uint32_t threads = 0;
 	long len;
 	int ret = 0;
 
@@ -210,6 +211,7 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 			off += d->d_reclen;
 			if (parse_u64(&p, p + strlen(p), &tid) < 0)
 				continue;
+			threads++;
 			if (holding) {
 				if (v->held)
 					seize(g, v, tid);
@@ -224,6 +226,9 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 				break;
 		}
 	}
+	/* A listing ends early when a thread dies in it; see robust.c. */
+	if (threads != victim_threads(v))
+		g->unknown = true;
 	if (ret >= 0 && g->by_ppid)
 		ret = add_by_ppid(g, v->pid, holding);
 	if (g->thin)

@@ -50,7 +50,7 @@ void victim_close(struct victim *v)
 void victim_thin(struct victim *v)
 {
 	close_keep(&v->mem_fd);
-	close_keep(&v->stat_fd);
+	/* Not stat: with a dead leader it is not in dir_fd's directory. */
 	close_keep(&v->status_fd);
 	close_keep(&v->maps_fd);
 	close_keep(&v->task_fd);
@@ -90,6 +90,13 @@ int victim_stat(const struct victim *v, struct proc_stat *ret)
 	if (len < 0)
 		return len;
 	return len == 0 ? -ESRCH : parse_stat(buf, len, ret);
+}
+
+uint32_t victim_threads(const struct victim *v)
+{
+	struct proc_stat st;
+
+	return victim_stat(v, &st) < 0 ? 0 : st.threads;
 }
 
 int victim_status(const struct victim *v, struct proc_status *ret)
@@ -342,8 +349,6 @@ static int open_live_thread(struct victim *v, int dir_fd)
 	}
 	return -ESRCH;
 }
-
-static bool is_compat_by_auxv(int dir_fd);
 
 /* Almost everything 64-bit has a robust list registered; else the auxv. */
 static bool is_compat(const struct victim *v, int dir_fd)

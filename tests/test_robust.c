@@ -163,6 +163,19 @@ static void test_no_pin(void **state)
 	run_rounds(&thread, 10);
 }
 
+/*
+ * Threads that die while they are listed: proc_task_readdir() then ends early,
+ * and says nothing.  It takes many threads and many rounds to meet it.
+ */
+static void test_no_pin_many_threads(void **state)
+{
+	static const struct robust_case c = { "robust-thread", "16",  "64",
+					      MRELEASE_NO_PIN, false, false };
+
+	(void)state;
+	run_rounds(&c, 50);
+}
+
 static void test_32bit(void **state)
 {
 	static const struct robust_case c = {
@@ -213,6 +226,7 @@ int main(void)
 		harness_test(test_pending),
 		harness_test(test_waiting_survivor),
 		harness_test(test_no_pin),
+		harness_test(test_no_pin_many_threads),
 		harness_test(test_32bit),
 		harness_test(test_32bit_plain),
 	};

@@ -224,7 +224,7 @@ static void few_descriptors(rlim_t most, int want)
 static void test_few_descriptors(void **state)
 {
 	(void)state;
-	few_descriptors(230, 0);
+	few_descriptors(270, 0);
 }
 
 static void test_too_few_descriptors(void **state)
