@@ -36,6 +36,14 @@
 #define SYS_cachestat 451
 #endif
 
+/*
+ * What getdents64 fills in.  With 64 bits that is struct dirent, too; musl
+ * has had no other name for it since 1.2.4.
+ */
+#if !defined(__GLIBC__) && !defined(dirent64)
+#define dirent64 dirent
+#endif
+
 #if defined(__x86_64__)
 
 #define SYS_RAW 1
