@@ -24,8 +24,9 @@ _mrelease_pids()
 _mrelease()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=
-	local signals='HUP INT QUIT ABRT KILL USR1 USR2 ALRM TERM CONT STOP
-		TSTP PIPE XCPU PWR'
+	local signals='HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE
+		ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ
+		VTALRM PROF WINCH IO PWR SYS RTMIN RTMAX'
 	local options='--signal= --grace= --tree --evict-cache --wait= --dry-run
 		--kill-sharers --allow-ancestor --no-pin --json --quiet
 		--verbose --check --help --version

@@ -9,19 +9,51 @@
 
 #include "program.h"
 
+/* As "kill -l" of util-linux has them, and its aliases. */
+static const struct {
+	const char *name;
+	int number;
+} signals[] = {
+	{ "HUP", SIGHUP },	 { "INT", SIGINT },	  { "QUIT", SIGQUIT },
+	{ "ILL", SIGILL },	 { "TRAP", SIGTRAP },	  { "ABRT", SIGABRT },
+	{ "IOT", SIGIOT },	 { "BUS", SIGBUS },	  { "FPE", SIGFPE },
+	{ "KILL", SIGKILL },	 { "USR1", SIGUSR1 },	  { "SEGV", SIGSEGV },
+	{ "USR2", SIGUSR2 },	 { "PIPE", SIGPIPE },	  { "ALRM", SIGALRM },
+	{ "TERM", SIGTERM },	 { "CHLD", SIGCHLD },	  { "CONT", SIGCONT },
+	{ "STOP", SIGSTOP },	 { "TSTP", SIGTSTP },	  { "TTIN", SIGTTIN },
+	{ "TTOU", SIGTTOU },	 { "URG", SIGURG },	  { "XCPU", SIGXCPU },
+	{ "XFSZ", SIGXFSZ },	 { "VTALRM", SIGVTALRM }, { "PROF", SIGPROF },
+	{ "WINCH", SIGWINCH },	 { "IO", SIGIO },	  { "POLL", SIGPOLL },
+	{ "PWR", SIGPWR },	 { "SYS", SIGSYS },
+#ifdef SIGSTKFLT
+	{ "STKFLT", SIGSTKFLT },
+#endif
+};
+
+/* RTMIN, RTMIN+n, RTMAX, RTMAX-n */
+static int parse_realtime(const char *s)
+{
+	bool min = !strncasecmp(s, "RTMIN", 5);
+	int limit = SIGRTMAX - SIGRTMIN;
+	char *end;
+	long n;
+
+	if (!min && strncasecmp(s, "RTMAX", 5))
+		return -EINVAL;
+	s += 5;
+	if (!*s)
+		return min ? SIGRTMIN : SIGRTMAX;
+	if (*s != (min ? '+' : '-') || !isdigit((unsigned char)s[1]))
+		return -EINVAL;
+	n = strtol(s + 1, &end, 10);
+	if (*end || n > limit)
+		return -EINVAL;
+	return min ? SIGRTMIN + n : SIGRTMAX - n;
+}
+
 /* TERM, SIGTERM, term, 15: the number, or -EINVAL. */
 int parse_signal(const char *s)
 {
-	static const struct {
-		const char *name;
-		int number;
-	} names[] = {
-		{ "HUP", SIGHUP },   { "INT", SIGINT },	  { "QUIT", SIGQUIT },
-		{ "ABRT", SIGABRT }, { "KILL", SIGKILL }, { "USR1", SIGUSR1 },
-		{ "USR2", SIGUSR2 }, { "ALRM", SIGALRM }, { "TERM", SIGTERM },
-		{ "CONT", SIGCONT }, { "STOP", SIGSTOP }, { "TSTP", SIGTSTP },
-		{ "PIPE", SIGPIPE }, { "XCPU", SIGXCPU }, { "PWR", SIGPWR },
-	};
 	char *end;
 	long n;
 
@@ -34,15 +66,10 @@ int parse_signal(const char *s)
 	}
 	if (!strncasecmp(s, "SIG", 3))
 		s += 3;
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (!strcasecmp(s, names[i].name))
-			return names[i].number;
-	if (!strncasecmp(s, "RTMIN+", 6) && isdigit((unsigned char)s[6])) {
-		n = strtol(s + 6, &end, 10);
-		if (!*end && n <= SIGRTMAX - SIGRTMIN)
-			return SIGRTMIN + n;
-	}
-	return -EINVAL;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		if (!strcasecmp(s, signals[i].name))
+			return signals[i].number;
+	return parse_realtime(s);
 }
 
 /* A time span: digits with at most one point, and a unit; seconds if none. */

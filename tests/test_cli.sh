@@ -28,7 +28,7 @@ if ! command -v jq >/dev/null; then
 	finish
 fi
 
-plan 38
+plan 39
 
 # --- one process ---
 
@@ -237,7 +237,29 @@ done
 ok "times that are some"
 
 start_victim anon 1
+for signal in $(for nr in {1..31}; do kill -l "$nr"; done) IOT POLL \
+	RTMIN RTMIN+0 SIGRTMIN+30 rtmax RTMAX-30 1 64; do
+	expect 0 -n -s "$signal" "$vpid"
+done
+expect_untouched
+end_victim
+for signal in USR2 WINCH io RTMIN+1 SIGRTMAX-2; do
+	# shellcheck disable=SC2016
+	bash -c 'trap "exit 42" "$1"; echo ready; while :; do :; done' _ \
+		"${signal^^}" >"$tmp/asked" &
+	vpid=$!
+	until grep -qs ready "$tmp/asked"; do
+		kill -0 "$vpid" || break
+	done
+	expect 0 -s "$signal" --grace 20s "$vpid"
+	wait "$vpid"
+	[ $? = 42 ] || fail "it did not get $signal"
+done
+ok "-s: every name there is, and the right signal"
+
+start_victim anon 1
 for signal in '' 0 -1 65 1000 NOSUCH SIG '15 ' 15x SIGSIGTERM RTMIN+99 \
+	RTMIN-1 RTMAX+1 RTMAX-99 RTMIN+ RTMINx \
 	99999999999999999999; do
 	expect 2 -s "$signal" "$vpid"
 	expect_error
