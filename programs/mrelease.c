@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* mrelease: kill targets and have their memory back before returning. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "program.h"
 
@@ -231,16 +234,57 @@ static int parse_options(int argc, char **argv, struct settings *set)
 	return 0;
 }
 
+/*
+ * With a standard stream closed, the next open() would take its number, and
+ * what is printed would go to a pidfd or a file of a cgroup.  Opened the
+ * wrong way round, so that it still is an error to write there.
+ */
+static void fill_standard_streams(void)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+		    open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+			return;
+}
+
+/* A handle for each target, and what its release opens. */
+static int raise_fd_limit(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return 1024;
+	if (lim.rlim_cur < lim.rlim_max) {
+		struct rlimit all = { lim.rlim_max, lim.rlim_max };
+
+		if (setrlimit(RLIMIT_NOFILE, &all) == 0)
+			lim = all;
+	}
+	return lim.rlim_cur < INT_MAX ? (int)lim.rlim_cur : INT_MAX;
+}
+
+static int cannot_write(int error, int status)
+{
+	complain("cannot write the result: %s", strerror(error));
+	return status == STATUS_OK ? STATUS_UNCONFIRMED : status;
+}
+
 int main(int argc, char **argv)
 {
 	struct settings set = { .opts.size = sizeof(set.opts) };
 	struct target *targets;
+	int error, ret;
 	size_t nr;
-	int ret;
 
+	fill_standard_streams();
+	/* Nobody reads on: the targets are to be released all the same. */
+	signal(SIGPIPE, SIG_IGN);
+	set.max_fds = raise_fd_limit();
 	if (take_signal_options(&argc, argv, &set) < 0)
 		return usage();
 	ret = parse_options(argc, argv, &set);
+	if (ret && fflush(stdout))
+		return cannot_write(errno, ret - 1);
 	if (ret)
 		return ret - 1;
 	nr = argc - optind;
@@ -251,15 +295,13 @@ int main(int argc, char **argv)
 	}
 	/* All of them are understood before the first is signalled. */
 	for (size_t i = 0; i < nr; i++)
-		if (target_parse(&targets[i], argv[optind + i]) < 0)
+		if (target_parse(&targets[i], argv[optind + i], &set) < 0)
 			return usage();
-	targets_run(targets, nr, &set);
+	nr = targets_unique(targets, nr);
+	error = targets_run(targets, nr, &set);
 	ret = targets_status(targets, nr);
-	if (fflush(stdout) || ferror(stdout)) {
-		complain("cannot write the result: %s", strerror(errno));
-		if (ret == STATUS_OK)
-			ret = STATUS_UNCONFIRMED;
-	}
+	if (error < 0)
+		ret = cannot_write(-error, ret);
 	for (size_t i = 0; i < nr; i++)
 		free(targets[i].members);
 	free(targets);

@@ -48,7 +48,8 @@ static void put_who(FILE *out, const struct target *t)
 		output_text(text, sizeof(text), *t->path ? t->path : t->arg);
 		fputs(text, out);
 		if (t->report.members)
-			fprintf(out, " (%u processes)", t->report.members);
+			fprintf(out, " (%u process%s)", t->report.members,
+				t->report.members == 1 ? "" : "es");
 		return;
 	}
 	fprintf(out, "%d", t->report.pid);

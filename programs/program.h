@@ -7,6 +7,7 @@
 #include <mrelease.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 enum exit_status {
 	STATUS_OK = 0,
@@ -25,6 +26,8 @@ struct settings {
 	bool json;
 	bool quiet;
 	bool verbose;
+	/* How many descriptors this process may have. */
+	int max_fds;
 };
 
 enum target_kind {
@@ -41,8 +44,10 @@ struct target {
 	/* pidfd or cgroup directory; -1 with error set if there is none. */
 	int fd;
 	int error;
-	/* Cgroup: its directory. */
+	/* Cgroup: its directory, and what makes it this one. */
 	char path[PATH_MAX];
+	dev_t dev;
+	ino_t ino;
 	/* Roughly what it holds, for the order. */
 	uint64_t weight;
 	struct mrelease_report report;
@@ -60,13 +65,15 @@ int parse_signal(const char *s);
 int parse_time(const char *s, int64_t *ret_ns);
 
 /* target.c */
-int target_parse(struct target *t, const char *arg);
+int target_parse(struct target *t, const char *arg, const struct settings *set);
+size_t targets_unique(struct target *t, size_t nr);
 void target_weigh(struct target *t);
 void target_release(struct target *t, const struct settings *set);
 enum exit_status targets_status(const struct target *t, size_t nr);
 
 /* run.c */
-void targets_run(struct target *t, size_t nr, const struct settings *set);
+/* -errno if a result could not be written. */
+int targets_run(struct target *t, size_t nr, const struct settings *set);
 
 /* output.c */
 void output_target(FILE *out, const struct target *t,

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* Several targets at once, the biggest first, and a sign of life meanwhile. */
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "program.h"
 
 #define MAX_THREADS 64
+/* What one release has open at a time, and some more. */
+#define FDS_PER_RELEASE 24
 
 struct run {
 	struct target *targets;
@@ -16,6 +21,11 @@ struct run {
 	size_t nr;
 	size_t next;
 	size_t done;
+	/* A terminal to show progress on, and is something shown now? */
+	bool show;
+	bool shown;
+	/* The first failure to write a result: -errno. */
+	int write_error;
 	const struct settings *set;
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
@@ -41,38 +51,55 @@ static void *worker(void *arg)
 		pthread_mutex_lock(&run->lock);
 		t->done = true;
 		run->done++;
-		if (isatty(STDERR_FILENO) && !run->set->quiet)
+		if (run->shown)
 			fputs("\r\033[K", stderr);
+		run->shown = false;
 		if (run->set->json)
 			json_target(stdout, t);
 		else
 			output_target(stdout, t, run->set);
-		fflush(stdout);
+		if (fflush(stdout) && !run->write_error)
+			run->write_error = -errno;
 		pthread_cond_signal(&run->ended);
 		pthread_mutex_unlock(&run->lock);
 	}
 }
 
 /* With run->lock held: which one is it that takes so long? */
-static void show_progress(const struct run *run, double seconds)
+static void show_progress(struct run *run, double seconds)
 {
-	for (size_t i = 0; i < run->nr; i++) {
-		const struct target *t = &run->targets[i];
+	char line[512], who[256];
+	struct winsize size;
+	size_t i = 0, width = 80;
 
-		if (t->done)
-			continue;
-		fprintf(stderr,
-			"\r\033[Kmrelease: %zu of %zu done, %.0f s, waiting for %s",
-			run->done, run->nr, seconds, t->arg);
-		fflush(stderr);
+	while (i < run->nr && run->targets[i].done)
+		i++;
+	if (i == run->nr)
 		return;
-	}
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col)
+		width = size.ws_col;
+	output_text(who, sizeof(who), run->targets[i].arg);
+	snprintf(line, sizeof(line),
+		 "mrelease: %zu of %zu done, %.0f s, waiting for %s", run->done,
+		 run->nr, seconds, who);
+	/* A line that wraps could not be taken back. */
+	if (width < sizeof(line))
+		line[width - 1] = '\0';
+	fprintf(stderr, "\r\033[K%s", line);
+	fflush(stderr);
+	run->shown = true;
+}
+
+static bool can_show(const struct settings *set)
+{
+	const char *term = getenv("TERM");
+
+	return isatty(STDERR_FILENO) && !set->quiet && !set->json && term &&
+	       strcmp(term, "dumb") != 0;
 }
 
 static void wait_all(struct run *run)
 {
-	bool show = isatty(STDERR_FILENO) && !run->set->quiet &&
-		    !run->set->json;
 	struct timespec start, until;
 
 	clock_gettime(CLOCK_REALTIME, &start);
@@ -80,7 +107,7 @@ static void wait_all(struct run *run)
 	pthread_mutex_lock(&run->lock);
 	while (run->done < run->nr) {
 		until.tv_sec++;
-		if (!show) {
+		if (!run->show) {
 			pthread_cond_wait(&run->ended, &run->lock);
 			continue;
 		}
@@ -104,19 +131,24 @@ static int by_weight(const void *a, const void *b)
 	return (x->weight < y->weight) - (x->weight > y->weight);
 }
 
-void targets_run(struct target *t, size_t nr, const struct settings *set)
+int targets_run(struct target *t, size_t nr, const struct settings *set)
 {
 	struct run run = {
 		.targets = t,
 		.nr = nr,
+		.show = can_show(set),
 		.set = set,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.ended = PTHREAD_COND_INITIALIZER,
 	};
-	size_t nr_threads = nr < MAX_THREADS ? nr : MAX_THREADS;
+	size_t nr_threads = set->max_fds / 2 / FDS_PER_RELEASE;
 	pthread_t threads[MAX_THREADS];
 	size_t started = 0;
 
+	if (nr_threads > MAX_THREADS)
+		nr_threads = MAX_THREADS;
+	if (nr_threads > nr)
+		nr_threads = nr;
 	run.order = calloc(nr, sizeof(*run.order));
 	if (!run.order) {
 		complain("out of memory, nothing was signalled");
@@ -129,7 +161,7 @@ void targets_run(struct target *t, size_t nr, const struct settings *set)
 	}
 	sort_targets = t;
 	qsort(run.order, nr, sizeof(*run.order), by_weight);
-	if (nr > 1 || (isatty(STDERR_FILENO) && !set->quiet && !set->json)) {
+	if (nr > 1 || run.show) {
 		for (; started < nr_threads; started++)
 			if (pthread_create(&threads[started], NULL, worker,
 					   &run))
@@ -143,4 +175,5 @@ void targets_run(struct target *t, size_t nr, const struct settings *set)
 	for (size_t i = 0; i < started; i++)
 		pthread_join(threads[i], NULL);
 	free(run.order);
+	return run.write_error;
 }

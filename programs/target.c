@@ -7,6 +7,7 @@
 #include <mntent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -90,11 +91,16 @@ static int find_unit(struct target *t, const char *name)
 
 static int open_cgroup(struct target *t)
 {
+	struct stat st;
+
 	t->fd = open(t->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (t->fd < 0)
 		return -errno;
-	if (is_cgroup_fs(t->fd))
+	if (is_cgroup_fs(t->fd) && fstat(t->fd, &st) == 0) {
+		t->dev = st.st_dev;
+		t->ino = st.st_ino;
 		return 0;
+	}
 	close(t->fd);
 	t->fd = -1;
 	return -ENOTTY;
@@ -121,6 +127,27 @@ static int parse_cgroup(struct target *t, const char *arg)
 	    (int)sizeof(t->path))
 		return -ENAMETOOLONG;
 	return open_cgroup(t);
+}
+
+/*
+ * More targets than descriptors: half of them are kept for the releases
+ * themselves, and who has no handle by then is opened when his turn comes.
+ */
+static void spare(struct target *t, const struct settings *set)
+{
+	if (t->fd < set->max_fds / 2)
+		return;
+	close(t->fd);
+	t->fd = -1;
+	t->error = -EMFILE;
+}
+
+static void open_process(struct target *t)
+{
+	int fd = mrelease_open(t->pid, t->inode);
+
+	t->fd = fd < 0 ? -1 : fd;
+	t->error = fd < 0 ? fd : 0;
 }
 
 /* "123" and "123:456" are processes, whatever else they are. */
@@ -150,7 +177,7 @@ static int parse_process(struct target *t, const char *arg)
  * -EINVAL: not a target at all, which ends the whole call before anything
  * is signalled.  A target that is not there is kept, with its error.
  */
-int target_parse(struct target *t, const char *arg)
+int target_parse(struct target *t, const char *arg, const struct settings *set)
 {
 	int ret;
 
@@ -172,12 +199,13 @@ int target_parse(struct target *t, const char *arg)
 			t->error = -EPERM;
 			return 0;
 		}
-		ret = mrelease_open(t->pid, t->inode);
-		if (ret < 0)
-			t->error = ret;
-		else
-			t->fd = ret;
+		open_process(t);
+		spare(t, set);
 		return 0;
+	}
+	if (arg[0] != '/' && strchr(arg, '/')) {
+		complain("%s: the path of a cgroup begins with /", arg);
+		return -EINVAL;
 	}
 	if (arg[0] == '/' || strchr(arg, '.')) {
 		ret = parse_cgroup(t, arg);
@@ -188,11 +216,68 @@ int target_parse(struct target *t, const char *arg)
 		if (ret == -EINVAL)
 			return ret;
 		t->error = ret;
+		spare(t, set);
 		return 0;
 	}
 	complain("%s: not a PID, PID:INODE, cgroup path or unit name",
 		 *arg ? arg : "''");
 	return -EINVAL;
+}
+
+/* The same process or cgroup, and no other word to be said of it. */
+static int by_identity(const struct target *x, const struct target *y)
+{
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	if (x->error != y->error)
+		return x->error < y->error ? -1 : 1;
+	if (x->kind == TARGET_PROCESS)
+		return (x->pid > y->pid) - (x->pid < y->pid);
+	if (x->fd < 0 || y->fd < 0)
+		return strcmp(x->path, y->path);
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	return (x->ino > y->ino) - (x->ino < y->ino);
+}
+
+static int by_identity_and_place(const void *a, const void *b)
+{
+	const struct target *x = *(struct target *const *)a;
+	const struct target *y = *(struct target *const *)b;
+	int diff = by_identity(x, y);
+
+	return diff ? diff : (x > y) - (x < y);
+}
+
+/*
+ * A target that is named twice is one target: two releases of it would get in
+ * each other's way, and the second would call it gone.  How many are left.
+ */
+size_t targets_unique(struct target *t, size_t nr)
+{
+	struct target **sorted = calloc(nr, sizeof(*sorted));
+	size_t left = 0;
+
+	if (!sorted)
+		return nr;
+	for (size_t i = 0; i < nr; i++)
+		sorted[i] = &t[i];
+	qsort(sorted, nr, sizeof(*sorted), by_identity_and_place);
+	/* "done" marks the double ones until they are gone. */
+	for (size_t i = 1; i < nr; i++)
+		sorted[i]->done = !by_identity(sorted[i - 1], sorted[i]);
+	free(sorted);
+	for (size_t i = 0; i < nr; i++) {
+		if (t[i].done) {
+			if (t[i].fd >= 0)
+				close(t[i].fd);
+			continue;
+		}
+		if (left != i)
+			t[left] = t[i];
+		left++;
+	}
+	return left;
 }
 
 static uint64_t number_in(int dir, const char *name)
@@ -215,7 +300,7 @@ void target_weigh(struct target *t)
 	unsigned long long pages = 0;
 	FILE *f;
 
-	if (t->fd < 0)
+	if (t->fd < 0 && (t->error != -EMFILE || t->kind == TARGET_CGROUP))
 		return;
 	if (t->kind == TARGET_CGROUP) {
 		t->weight = number_in(t->fd, "memory.current");
@@ -294,6 +379,12 @@ void target_release(struct target *t, const struct settings *set)
 	struct mrelease_opts opts = set->opts;
 	int ret;
 
+	if (t->error == -EMFILE) {
+		if (t->kind == TARGET_CGROUP)
+			t->error = open_cgroup(t);
+		else
+			open_process(t);
+	}
 	if (t->fd < 0) {
 		no_handle(t);
 		t->status = status_of(&t->report);

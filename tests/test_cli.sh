@@ -28,7 +28,7 @@ if ! command -v jq >/dev/null; then
 	finish
 fi
 
-plan 39
+plan 44
 
 # --- one process ---
 
@@ -172,6 +172,39 @@ end_victim
 ok "two processes, two lines"
 
 start_victim anon 4
+expect 0 --json "$vpid" "$vpid" "0$vpid" "$vpid"
+json "length == 1 and .[0].pid == $vpid and .[0].result == \"released\""
+expect_dead "$vpid"
+end_victim
+expect 1 --json 2147483647 2147483647
+json 'length == 1'
+ok "a target named twice is released once"
+
+# Fewer descriptors than targets, and no leave to raise the limit.
+pids=()
+while [ ${#pids[@]} -lt 100 ]; do
+	sleep 300 &
+	pids+=($!)
+done
+(ulimit -n 64 && exec "$MRELEASE" --json "${pids[@]}") \
+	>"$tmp/out" 2>"$tmp/err"
+status=$?
+[ $status = 0 ] || fail "status $status: $(head -n 3 "$tmp/err")"
+json 'length == 100 and ([.[].result] | unique) == ["released"]'
+for pid in "${pids[@]}"; do
+	kill -9 "$pid" 2>/dev/null
+	wait "$pid" 2>/dev/null
+	[ $? = 137 ] || fail "$pid was not killed"
+done
+# A limit of its own is raised: 64 releases at once are not held up by it.
+start_victim anon 1
+(ulimit -Sn 8 && exec "$MRELEASE" "$vpid") >"$tmp/out" 2>&1 ||
+	fail "a soft limit of 8: $(cat "$tmp/out")"
+expect_dead "$vpid"
+end_victim
+ok "more targets than descriptors"
+
+start_victim anon 4
 expect 64 "$vpid" 2147483647
 expect_dead "$vpid"
 end_victim
@@ -244,6 +277,7 @@ done
 expect_untouched
 end_victim
 for signal in USR2 WINCH io RTMIN+1 SIGRTMAX-2; do
+	rm -f "$tmp/asked"
 	# shellcheck disable=SC2016
 	bash -c 'trap "exit 42" "$1"; echo ready; while :; do :; done' _ \
 		"${signal^^}" >"$tmp/asked" &
@@ -327,6 +361,10 @@ expect_untouched
 end_victim
 ok "refused: PID:INODE of another process"
 
+for path in a/b ./x.service system.slice/no-such.service; do
+	expect 2 -- "$path"
+	grep -q 'begins with /' "$tmp/err" || fail "$path: $(cat "$tmp/err")"
+done
 for path in /no/such/cgroup /proc/no-such no-such.service \
 	../../no-such.scope; do
 	run -- "$path"
@@ -381,7 +419,86 @@ expect 2 --check 1
 if "$MRELEASE" --json -n $$ --allow-ancestor >/dev/full 2>"$tmp/err"; then
 	fail "a full disk was not noticed"
 fi
+for option in --version --help --check; do
+	"$MRELEASE" $option >/dev/full 2>"$tmp/err" &&
+		fail "a full disk was not noticed by $option"
+	expect_error
+done
 ok "an output that cannot be written"
+
+start_victim anon 4
+one=$vpid ctl_one=$vctl job_one=$vjob
+start_victim anon 4
+"$MRELEASE" "$one" "$vpid" 2>"$tmp/err" >&-
+status=$?
+[ $status = 4 ] || fail "no stdout: status $status"
+grep -q 'Bad file descriptor' "$tmp/err" ||
+	fail "written to something else: $(cat "$tmp/err")"
+expect_dead "$one"
+expect_dead "$vpid"
+end_victim
+vctl=$ctl_one vjob=$job_one
+end_victim
+ok "a closed stdout is not taken for a target's descriptor"
+
+# The reader is gone before the first line comes: all are killed all the same.
+pids=()
+while [ ${#pids[@]} -lt 5 ]; do
+	sleep 300 &
+	pids+=($!)
+done
+mkfifo "$tmp/read-not"
+exec {reader}<>"$tmp/read-not" {writer}>"$tmp/read-not" {reader}<&-
+run_to() {
+	"$MRELEASE" "${pids[@]}" >&"$1"
+}
+run_to "$writer" 2>"$tmp/err"
+status=$?
+exec {writer}>&-
+[ $status = 4 ] || fail "nobody reads: status $status: $(cat "$tmp/err")"
+for pid in "${pids[@]}"; do
+	kill -9 "$pid" 2>/dev/null && fail "$pid was left alive"
+done
+wait "${pids[@]}" 2>/dev/null
+ok "nobody reads the output: every target is released all the same"
+
+# --- a terminal ---
+
+# on_terminal TERM ARG...: its output, as it goes to a terminal of that kind.
+on_terminal() {
+	local term=$1
+	shift
+	TERM=$term script -qec "$(printf '%q ' "$MRELEASE" "$@")" /dev/null \
+		</dev/null >"$tmp/out" 2>"$tmp/err"
+}
+
+if command -v script >/dev/null; then
+	start_victim ignoring 1
+	on_terminal xterm "$vpid" || fail "status $?: $(cat "$tmp/out")"
+	grep -q $'\e' "$tmp/out" && fail "in less than a second: $(cat "$tmp/out")"
+	end_victim
+	start_victim ignoring 1
+	on_terminal xterm -s TERM --grace 1200ms "$vpid" ||
+		fail "status $?: $(cat "$tmp/out")"
+	grep -q "0 of 1 done, 1 s, waiting for $vpid"$'\r\e' "$tmp/out" ||
+		fail "no progress, or not taken back: $(cat -v "$tmp/out")"
+	tail -n 1 "$tmp/out" | grep -q "$vpid (victim): .* back in" ||
+		fail "no line at the end: $(cat -v "$tmp/out")"
+	end_victim
+	for quiet in -q --json; do
+		start_victim ignoring 1
+		on_terminal xterm -s TERM --grace 1200ms $quiet "$vpid"
+		grep -q $'\e' "$tmp/out" && fail "with $quiet: $(cat -v "$tmp/out")"
+		end_victim
+	done
+	start_victim ignoring 1
+	on_terminal dumb -s TERM --grace 1200ms "$vpid"
+	grep -q $'\e' "$tmp/out" && fail "on a dumb one: $(cat -v "$tmp/out")"
+	end_victim
+	ok "progress on a terminal: after a second, and taken back"
+else
+	skip script "progress on a terminal" "script (bsdutils) is not installed"
+fi
 
 # --- cgroups ---
 
@@ -399,6 +516,12 @@ if make_cgroup cgroup2 a; then
 	end_victim
 	run "$cgroup"
 	[ "$status" = 1 ] || fail "an empty cgroup: status $status"
+	start_victim -g "$cgroup/cgroup.procs" anon 1
+	expect 0 "$cgroup" "$cgroup/" "$cgroup/../${cgroup##*/}"
+	[ "$(wc -l <"$tmp/out")" = 1 ] || fail "released more than once"
+	grep -q ' (1 process): ' "$tmp/out" || fail "$(cat "$tmp/out")"
+	expect_dead "$vpid"
+	end_victim
 	ok "a cgroup by path"
 	make_cgroup cgroup2 unit.service || fail "no second cgroup"
 	start_victim -g "$cgroup/cgroup.procs" tree 1 2 1
