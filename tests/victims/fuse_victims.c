@@ -101,10 +101,6 @@ int victim_dstate(int argc, char **argv)
 
 static void dump_core(void)
 {
-	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
-
-	if (setrlimit(RLIMIT_CORE, &limit))
-		die("RLIMIT_CORE");
 	if (chdir(server.dir))
 		die(server.dir);
 	abort();
@@ -126,9 +122,18 @@ static int core_goes_to_cwd(void)
  */
 int victim_coredump(int argc, char **argv)
 {
+	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+
 	memory_len = number(argc, argv, 1, 16) * MIB;
 	if (!core_goes_to_cwd())
 		skip_victim("kernel.core_pattern is not a file name");
+	/* sudo forbids core files, and without CAP_SYS_RESOURCE for good. */
+	if (setrlimit(RLIMIT_CORE, &all) &&
+	    (getrlimit(RLIMIT_CORE, &all) || !all.rlim_max))
+		skip_victim("RLIMIT_CORE is 0 and cannot be raised");
+	all.rlim_cur = all.rlim_max;
+	if (setrlimit(RLIMIT_CORE, &all))
+		die("RLIMIT_CORE");
 	server.stall_on = FUSE_WRITE;
 	serve_files(fork_user(dump_core));
 	return 0;
