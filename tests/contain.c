@@ -4,7 +4,7 @@
  *
  * - After the timeout, or when it is itself told to stop, everything that
  *   descends from the test is killed: contain is its subreaper.
- * - Its cgroups are thawed and removed.
+ * - Its cgroups are thawed and removed, its swap is turned off.
  * - cmocka 1.1 prints a skipped test as "not ok N # SKIP name" and knows no
  *   reason.  The line becomes "ok N - name # SKIP reason", with the reason of
  *   the "# skip: reason" line before it.
@@ -170,7 +170,9 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	/* First thaw: what is frozen in a v1 cgroup does not die. */
 	cgroups_clean(pid);
+	swap_clean(pid);
 	kill_rest();
 	cgroups_clean(pid);
+	swap_clean(pid);
 	return ret;
 }

@@ -235,6 +235,10 @@ int harness_teardown(void **state)
 		print_error("# a cgroup could not be removed\n");
 		ret = -1;
 	}
+	if (swap_clean(getpid())) {
+		print_error("# swap could not be turned off\n");
+		ret = -1;
+	}
 	fds = count_fds();
 	if (helpers)
 		ret = -1;

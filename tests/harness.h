@@ -160,6 +160,14 @@ unsigned int cgroup_members(const struct cgroup *cg);
 /* Thaw and remove what test process @pid made; 0 for all gone. */
 int cgroups_clean(pid_t pid);
 
+/* swap.c */
+
+/* Swap to use, made and turned off again by us if need be; or skips. */
+void need_swap(void);
+uint64_t swap_used(void);
+/* Turn off what test process @pid made, and what dead ones left; 0 for all. */
+int swap_clean(pid_t pid);
+
 /* release.c */
 
 struct mrelease_opts opts_with(uint32_t flags);
