@@ -6,6 +6,9 @@ BUILD ?= build
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo \
 	--preserve-env=NO_COLOR,MRELEASE_MUST_WORK,MRELEASE_ACCEPT_SKIP,CI)
 
+# What was installed for good is to be found by the dynamic linker.
+LDCONFIG = [ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig
+
 .PHONY: all demo check bench install uninstall format clean help
 
 all: ## build the library and the command: build/mrelease
@@ -28,9 +31,11 @@ bench: ## every figure at full count, side by side with kill -9
 
 install: all ## install below DESTDIR and the configured prefix
 	meson install -C $(BUILD) --no-rebuild
+	@$(LDCONFIG)
 
 uninstall: ## undo make install
 	ninja -C $(BUILD) uninstall
+	@$(LDCONFIG)
 
 include kernel/kernel.mk
 
