@@ -35,16 +35,54 @@ delegate() {
 	done
 }
 
+drop="setpriv --reuid=65534 --regid=65534 --clear-groups"
+drop="$drop --bounding-set=-all --inh-caps=-all"
+
+# The first directory on the way to $1 that is closed to others.
+closed_above() {
+	path=
+	rest=${1#/}
+	while [ -n "$rest" ]; do
+		path=$path/${rest%%/*}
+		$drop test -x "$path" || break
+		case $rest in
+		*/*) rest=${rest#*/} ;;
+		*) return 1 ;;
+		esac
+	done
+	echo "$path"
+}
+
+# A home directory is closed to others: adduser makes it so.  In a mount
+# namespace of our own it is covered by an empty one that leads here only.
+open_the_way() {
+	here=$PWD
+	top=$(cd "$(dirname "$0")/.." && pwd -P)
+	closed=$(closed_above "$top") || return 0
+	[ "$closed" != "$top" ] || return 0
+	if [ -z "${MRELEASE_OWN_MOUNTS:-}" ]; then
+		unshare -m --propagation private true 2>/dev/null || return 0
+		MRELEASE_OWN_MOUNTS=1 exec unshare -m --propagation private \
+			-- "$0" "$@"
+	fi
+	hold=$(mktemp -d)
+	mount --bind "$top" "$hold"
+	mount -t tmpfs -o mode=0755 tmpfs "$closed"
+	mkdir -p "$top"
+	mount --move "$hold" "$top"
+	rmdir "$hold"
+	cd "$here" || exit 1
+}
+
+[ "$(id -u)" != 0 ] || open_the_way "$@"
 who=$1
 shift
 case $who in
 nobody)
 	[ "$(id -u)" = 0 ] || skip nobody "not root: cannot become nobody"
-	drop="setpriv --reuid=65534 --regid=65534 --clear-groups"
-	drop="$drop --bounding-set=-all --inh-caps=-all"
 	$drop true || skip nobody "setpriv cannot become nobody"
-	# The build directory may be below somebody's home.
-	$drop test -x "$1" || skip nobody "nobody cannot execute $1"
+	$drop test -x "$(readlink -f "$1")" ||
+		skip nobody "nobody cannot execute $1"
 	delegate
 	# shellcheck disable=SC2086
 	(
@@ -62,6 +100,8 @@ nobody)
 userns)
 	unshare -Ur true 2>/dev/null ||
 		skip userns "no user namespace can be made"
+	unshare -Ur test -x "$(readlink -f "$1")" ||
+		skip userns "root of a user namespace cannot execute $1"
 	set -- unshare -Ur -- "$@"
 	;;
 *)

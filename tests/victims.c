@@ -111,6 +111,7 @@ static void exec_victim(const struct victim_setup *setup, char **argv,
 			int ready_fd, int ctl_fd, int stderr_fd)
 {
 	sigset_t none;
+	int program;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -121,9 +122,13 @@ static void exec_victim(const struct victim_setup *setup, char **argv,
 		_exit(1);
 	if (!setup->shm_fd)
 		close(SHM_FD);
+	/* Opened before: the way to it may be closed to that user. */
+	program = setup->uid ? open(argv[0], O_PATH | O_CLOEXEC) : -1;
 	if (setup->uid &&
 	    (setgroups(0, NULL) || setgid(setup->uid) || setuid(setup->uid)))
 		_exit(1);
+	if (program >= 0)
+		execveat(program, "", argv, environ, AT_EMPTY_PATH);
 	execv(argv[0], argv);
 	_exit(127);
 }
