@@ -3,9 +3,6 @@
 # installed beforehand: demo and check.
 
 BUILD ?= build
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo \
-	--preserve-env=NO_COLOR,MRELEASE_MUST_WORK,MRELEASE_ACCEPT_SKIP,CI)
-
 # What was installed for good is to be found by the dynamic linker.
 LDCONFIG = [ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig
 
@@ -18,16 +15,16 @@ all: ## build the library and the command: build/mrelease
 demo: ## install what it needs, build, and show it: under two minutes
 	@scripts/setup all
 	@scripts/build $(BUILD) -Dbench=true -Dtests=true
-	@$(SUDO) bench/demo.sh $(BUILD)
+	@scripts/as-root bench/demo.sh $(BUILD)
 
 check: ## install what it needs, build, and run every check
 	@scripts/setup all
-	@$(SUDO) scripts/check $(CHECKS)
+	@scripts/as-root scripts/check $(CHECKS)
 
 bench: ## every figure at full count, side by side with kill -9
 	@scripts/setup all
 	@scripts/build $(BUILD) -Dbench=true -Dtests=true
-	@$(SUDO) bench/bench.sh $(BUILD)
+	@scripts/as-root bench/bench.sh $(BUILD)
 
 install: all ## install below DESTDIR and the configured prefix
 	meson install -C $(BUILD) --no-rebuild
