@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "program.h"
@@ -147,6 +149,17 @@ static int take_signal_options(int *argc, char **argv, struct settings *set)
 	return 0;
 }
 
+/* Everything is looked up there; without it errors would not say why. */
+static bool have_proc(void)
+{
+	struct statfs sfs;
+
+	if (statfs("/proc", &sfs) == 0 && sfs.f_type == PROC_SUPER_MAGIC)
+		return true;
+	complain("/proc is not mounted: mount -t proc proc /proc");
+	return false;
+}
+
 /* 0: go on; else the exit status + 1 (the status may be 0). */
 static int parse_options(int argc, char **argv, struct settings *set)
 {
@@ -221,6 +234,8 @@ static int parse_options(int argc, char **argv, struct settings *set)
 			complain("--check takes no target");
 			return usage() + 1;
 		}
+		if (!have_proc())
+			return STATUS_NOT_KILLED + 1;
 		return check_main(set->json) + 1;
 	}
 	if (set->opts.grace_ns >= 0 && !set->opts.soft_signal)
@@ -287,6 +302,8 @@ int main(int argc, char **argv)
 		return cannot_write(errno, ret - 1);
 	if (ret)
 		return ret - 1;
+	if (!have_proc())
+		return STATUS_NOT_KILLED;
 	nr = argc - optind;
 	targets = calloc(nr, sizeof(*targets));
 	if (!targets) {

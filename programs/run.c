@@ -54,10 +54,10 @@ static void *worker(void *arg)
 		if (run->shown)
 			fputs("\r\033[K", stderr);
 		run->shown = false;
-		if (run->set->json)
-			json_target(stdout, t);
-		else
+		if (!run->set->json)
 			output_target(stdout, t, run->set);
+		else if (!run->set->quiet || t->status != STATUS_OK)
+			json_target(stdout, t);
 		if (fflush(stdout) && !run->write_error)
 			run->write_error = -errno;
 		pthread_cond_signal(&run->ended);

@@ -28,7 +28,7 @@ if ! command -v jq >/dev/null; then
 	finish
 fi
 
-plan 44
+plan 45
 
 # --- one process ---
 
@@ -68,7 +68,11 @@ expect 0 -q "$vpid"
 [ -s "$tmp/err" ] && fail "stderr: $(cat "$tmp/err")"
 expect_dead "$vpid"
 end_victim
-ok "-q: silent when all went well"
+start_victim anon 8
+expect 64 -q --json "$vpid" 2147483647
+json 'length == 1 and .[0].result == "gone"'
+end_victim
+ok "-q: silent about what went well"
 
 start_victim anon 8
 expect 0 -v "$vpid"
@@ -415,6 +419,26 @@ grep -E '^process_mrelease' "$tmp/out" | grep -q 'no' ||
 	fail "does not notice that process_mrelease is missing"
 ok "--check: a line each, and true"
 
+own=(unshare -m)
+[ "$(id -u)" = 0 ] || own=(unshare -Urm)
+start_victim anon 1
+# shellcheck disable=SC2016
+if "${own[@]}" mount -t tmpfs none /proc 2>/dev/null; then
+	for args in "$vpid" "-n $vpid" --check; do
+		"${own[@]}" sh -c 'mount -t tmpfs none /proc && exec "$@"' _ \
+			"$MRELEASE" $args >"$tmp/out" 2>"$tmp/err"
+		status=$?
+		[ $status = 5 ] || fail "$args: status $status"
+		grep -q '/proc is not mounted' "$tmp/err" ||
+			fail "$args: $(cat "$tmp/out" "$tmp/err")"
+	done
+	expect_untouched
+	ok "no /proc: said in so many words"
+else
+	skip mount "no /proc: said in so many words" "nothing can be mounted"
+fi
+end_victim
+
 expect 2 --check 1
 if "$MRELEASE" --json -n $$ --allow-ancestor >/dev/full 2>"$tmp/err"; then
 	fail "a full disk was not noticed"
@@ -544,11 +568,13 @@ if [ "$(id -u)" != 0 ] || grep -qv 4294967295 /proc/self/uid_map; then
 	# PID 1 of this machine, or of the outer namespace: not ours.
 	other=
 	for dir in /proc/[0-9]*; do
-		uid=$(awk '/^Uid:/ { print $2 }' "$dir/status" 2>/dev/null)
-		mm=$(grep -c VmRSS "$dir/status" 2>/dev/null)
-		[ "${dir##*/}" != 1 ] && [ "$mm" = 1 ] &&
-			[ -n "$uid" ] && [ "$uid" != "$(id -u)" ] &&
-			other=${dir##*/}
+		# A saved user ID of ours, as sudo has, is leave to kill.
+		awk -v own="$(id -u)" '/^Uid:/ {
+				other = $2 != own && $4 != own
+			}
+			/^VmRSS:/ { mm = 1 }
+			END { exit !(mm && other) }' "$dir/status" 2>/dev/null &&
+			[ "${dir##*/}" != 1 ] && other=${dir##*/}
 	done
 	if [ -n "$other" ]; then
 		expect 3 -n "$other"
