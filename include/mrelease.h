@@ -121,7 +121,7 @@ enum mrelease_path {
 	MRELEASE_PATH_EXIT,
 	/** The soft signal was enough. */
 	MRELEASE_PATH_SOFT,
-	/** One system call of a patched kernel. */
+	/** Reaped when its last thread had left it: patched kernels only. */
 	MRELEASE_PATH_KERNEL,
 };
 

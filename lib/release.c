@@ -119,15 +119,26 @@ static bool look(struct release *r, struct victim *v)
 	return false;
 }
 
+/*
+ * Has its last thread left the address space?  Whoever gets it reaped now has
+ * a patched kernel: on others process_mrelease() finds nothing any more.
+ */
+static bool left_mm(const struct victim *v)
+{
+	return !v->nr_pins && (victim_exited(v) > 0 || victim_mm_users(v) == 0);
+}
+
 void release_memory(struct release *r, struct victim *v)
 {
 	int ret = robust_settle(r, v);
+	bool late = ret == 0 && left_mm(v);
 
 	if (ret == 0)
 		ret = reap(r, v);
 	if (ret == 0) {
 		v->rep.stage = MRELEASE_STAGE_REAPED;
 		v->rep.path = v->nr_pins ? MRELEASE_PATH_PINNED :
+			      late	 ? MRELEASE_PATH_KERNEL :
 					   MRELEASE_PATH_UNPINNED;
 	} else {
 		v->rep.path = MRELEASE_PATH_EXIT;
@@ -135,6 +146,18 @@ void release_memory(struct release *r, struct victim *v)
 	second_stop(r, r->deadline_ns);
 	if (ret == 0)
 		look(r, v);
+}
+
+/*
+ * Somebody else holds what a dead process has left.  A patched kernel finds
+ * it; and its robust lists have been walked, so now it may always be reaped.
+ */
+static void reap_after_exit(struct victim *v)
+{
+	if (v->reaped || sys_process_mrelease(v->pidfd, 0) != 0)
+		return;
+	v->reaped = true;
+	v->rep.path = MRELEASE_PATH_KERNEL;
 }
 
 /*
@@ -151,6 +174,7 @@ static bool look_after_exit(struct release *r, struct victim *v)
 	case 1:
 		v->rep.notes |= v->rep.sharers ? MRELEASE_NOTE_SHARED :
 						 MRELEASE_NOTE_PINNED_ELSEWHERE;
+		reap_after_exit(v);
 		return look(r, v);
 	default:
 		v->rep.notes |= MRELEASE_NOTE_CANNOT_VERIFY;

@@ -188,6 +188,9 @@ void show_report(const struct mrelease_report *rep);
 void check_report(const struct mrelease_report *rep, int ret);
 void expect_released(struct victim *v, const struct mrelease_report *rep,
 		     int path);
+bool kernel_reaps_exited(void);
+/* Reaped without a pin, or freed by the exit; and that is said. */
+void expect_no_pin(const struct mrelease_report *rep);
 void expect_refused(const struct mrelease_report *rep, int ret, int refusal);
 
 #endif /* HARNESS_H */

@@ -99,6 +99,24 @@ void expect_released(struct victim *v, const struct mrelease_report *r,
 	assert_true(process_gone(v->pid));
 }
 
+/* The series in kernel/ finds the memory of a process that has exited. */
+bool kernel_reaps_exited(void)
+{
+	struct mrelease_features f = { .size = sizeof(f) };
+
+	assert_int_equal(mrelease_probe(&f), 0);
+	return f.kernel_release == 1;
+}
+
+void expect_no_pin(const struct mrelease_report *r)
+{
+	expect_report(r, r->path == MRELEASE_PATH_UNPINNED ||
+				 r->path == MRELEASE_PATH_EXIT ||
+				 (r->path == MRELEASE_PATH_KERNEL &&
+				  kernel_reaps_exited()));
+	expect_report(r, r->notes & MRELEASE_NOTE_NO_PIN);
+}
+
 void expect_refused(const struct mrelease_report *r, int ret, int refusal)
 {
 	expect_report(r, ret == -EPERM);

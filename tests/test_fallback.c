@@ -214,6 +214,37 @@ static void test_robust_32bit(void **state)
 	robust("robust-thread", "8", program);
 }
 
+/*
+ * Held by a stalled reader: what is said is what is so.  With robust lists that
+ * cannot be read nothing is reaped before the exit; after it a stock kernel
+ * finds nothing to reap, one with the series in kernel/ does.
+ */
+static void test_pinned(void **state)
+{
+	struct mrelease_opts opts = opts_with(0);
+	struct mrelease_report rep;
+	struct victim v;
+
+	(void)state;
+	victim_start(&v, "pinned", "16", "shared", NULL);
+	opts.deadline_ns = in_seconds(2);
+	expect_report(&rep, release(&v, &opts, &rep) == 0);
+	expect_report(&rep, rep.verified == (victim_resident(&v) == 0));
+	if (!missing("get_robust_list") || missing("process_mrelease"))
+		return;
+	expect_report(&rep, rep.notes & MRELEASE_NOTE_ROBUST_UNKNOWN);
+	expect_report(&rep, rep.notes & MRELEASE_NOTE_PINNED_ELSEWHERE);
+	if (kernel_reaps_exited()) {
+		expect_report(&rep, rep.path == MRELEASE_PATH_KERNEL);
+		expect_report(&rep, rep.result == MRELEASE_RELEASED);
+		assert_int_equal(victim_resident(&v), 0);
+	} else {
+		expect_report(&rep, rep.path == MRELEASE_PATH_EXIT);
+		expect_report(&rep, rep.result == MRELEASE_UNCONFIRMED);
+		assert_int_equal(victim_resident(&v), 16 * MIB);
+	}
+}
+
 /* The sharer keeps every byte, even where nobody could tell that it shares. */
 static void test_sharer(void **state)
 {
@@ -375,6 +406,7 @@ int main(void)
 		harness_test(test_soft),
 		harness_test(test_robust),
 		harness_test(test_robust_32bit),
+		harness_test(test_pinned),
 		harness_test(test_sharer),
 		harness_test(test_refusals),
 		harness_test(test_thread_id),

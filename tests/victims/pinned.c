@@ -86,7 +86,10 @@ static void reader(void)
 		next_command();
 }
 
-/* pinned [MIB]: the command 'r' lets the reader go. */
+/*
+ * pinned [MIB [shared]]: the command 'r' lets the reader go.  "shared": with
+ * writable shared memory, in which there could be robust mutexes.
+ */
 int victim_pinned(int argc, char **argv)
 {
 	int pipefd[2];
@@ -94,6 +97,9 @@ int victim_pinned(int argc, char **argv)
 
 	memory_len = number(argc, argv, 1, 16) * MIB;
 	memory = map_anon(memory_len);
+	if (argc > 2 && mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+		die("mmap");
 	if (pipe(pipefd))
 		die("pipe");
 	victim = fork();
