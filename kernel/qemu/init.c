@@ -14,6 +14,7 @@
  */
 #define _GNU_SOURCE
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -191,11 +192,61 @@ static void take_output(struct program *p, char *line, size_t *len,
 	}
 }
 
-static void kill_leftovers(void)
+/* Bounded: what cannot die would make the rest of the list unseen. */
+static bool kill_leftovers(void)
 {
+	long long end = now_ms() + 30000;
+	pid_t pid;
+
 	kill(-1, SIGKILL);
-	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-		;
+	for (;;) {
+		pid = waitpid(-1, NULL, WNOHANG);
+		if (pid < 0 && errno != EINTR)
+			return true;
+		if (pid > 0)
+			continue;
+		if (now_ms() > end)
+			return false;
+		/* Somebody may have been forked by one that was not dead. */
+		kill(-1, SIGKILL);
+		usleep(1000);
+	}
+}
+
+/* Who is left, and where in the kernel it sleeps. */
+static void show_leftovers(void)
+{
+	char path[300], line[256];
+	struct dirent *e;
+	DIR *d = opendir("/proc");
+	FILE *f;
+
+	while (d && (e = readdir(d))) {
+		bool user = false;
+
+		if (!isdigit((unsigned char)e->d_name[0]) ||
+		    !strcmp(e->d_name, "1"))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
+		/* Kernel threads are children of 2, and 2 one of 0. */
+		f = fopen(path, "re");
+		if (f && fgets(line, sizeof(line), f)) {
+			const char *p = strrchr(line, ')');
+			int ppid = p ? atoi(p + 4) : 0;
+
+			user = ppid != 0 && ppid != 2;
+		}
+		if (f)
+			fclose(f);
+		if (!user)
+			continue;
+		say("# left: %s", line);
+		snprintf(path, sizeof(path), "/proc/%s/wchan", e->d_name);
+		if (read_line(path, line, sizeof(line)))
+			say("#   in %s\n", line);
+	}
+	if (d)
+		closedir(d);
 }
 
 static void run_program(int number, char **argv, int seconds)
@@ -203,14 +254,18 @@ static void run_program(int number, char **argv, int seconds)
 	char line[LINE_SIZE], buf[4096], why[80] = "";
 	struct program p = { .planned = -1 };
 	long long end = now_ms() + seconds * 1000LL, start = now_ms();
-	bool timed_out = false, exited = false;
+	bool timed_out = false, exited = false, stuck;
 	const char *name = argv[0];
-	int status = 0, pfd[2];
+	int status = 0, pfd[2], i;
 	size_t len = 0;
 	pid_t pid;
 
-	if (!strncmp(name, "/tests/", 7))
-		name += 7;
+	/* Of a wrapper the last argument says what is run. */
+	if (!strcmp(name, "/library/contain"))
+		for (i = 1; argv[i]; i++)
+			name = argv[i];
+	if (strrchr(name, '/'))
+		name = strrchr(name, '/') + 1;
 	say("    # %s: at most %d s\n", name, seconds);
 	if (pipe2(pfd, O_CLOEXEC))
 		die("pipe2");
@@ -259,7 +314,11 @@ static void run_program(int number, char **argv, int seconds)
 		if (now_ms() > end)
 			timed_out = true;
 	}
-	kill_leftovers();
+	if (timed_out)
+		show_leftovers();
+	stuck = !kill_leftovers();
+	if (stuck)
+		show_leftovers();
 	fcntl(pfd[0], F_SETFL, O_NONBLOCK);
 	for (;;) {
 		ssize_t n = read(pfd[0], buf, sizeof(buf));
@@ -274,6 +333,8 @@ static void run_program(int number, char **argv, int seconds)
 
 	if (timed_out)
 		snprintf(why, sizeof(why), "timeout after %d s", seconds);
+	else if (stuck)
+		snprintf(why, sizeof(why), "left something that does not die");
 	else if (WIFSIGNALED(status))
 		snprintf(why, sizeof(why), "signal %d", WTERMSIG(status));
 	else if (p.planned >= 0 && p.results < p.planned)
@@ -285,7 +346,7 @@ static void run_program(int number, char **argv, int seconds)
 			 WEXITSTATUS(status));
 
 	if (why[0]) {
-		if (!p.failures || timed_out)
+		if (!p.failures || timed_out || stuck)
 			failed++;
 		p.failures++;
 	} else if (!p.results) {
