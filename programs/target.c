@@ -255,14 +255,14 @@ static int by_identity_and_place(const void *a, const void *b)
  */
 size_t targets_unique(struct target *t, size_t nr)
 {
-	struct target **sorted = calloc(nr, sizeof(*sorted));
+	struct target **sorted = calloc(nr, sizeof(struct target *));
 	size_t left = 0;
 
 	if (!sorted)
 		return nr;
 	for (size_t i = 0; i < nr; i++)
 		sorted[i] = &t[i];
-	qsort(sorted, nr, sizeof(*sorted), by_identity_and_place);
+	qsort(sorted, nr, sizeof(struct target *), by_identity_and_place);
 	/* "done" marks the double ones until they are gone. */
 	for (size_t i = 1; i < nr; i++)
 		sorted[i]->done = !by_identity(sorted[i - 1], sorted[i]);

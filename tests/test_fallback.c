@@ -396,24 +396,15 @@ static void test_forking_tree(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		harness_test(test_probe),
-		harness_test(test_anon),
-		harness_test(test_threads),
-		harness_test(test_stopped),
-		harness_test(test_ignoring),
-		harness_test(test_zombie_leader),
-		harness_test(test_reserved),
-		harness_test(test_soft),
-		harness_test(test_robust),
-		harness_test(test_robust_32bit),
-		harness_test(test_pinned),
-		harness_test(test_sharer),
-		harness_test(test_refusals),
-		harness_test(test_thread_id),
-		harness_test(test_cgroup_v2),
-		harness_test(test_cgroup_v1),
-		harness_test(test_tree),
-		harness_test(test_forking_tree),
+		harness_test(test_probe),     harness_test(test_anon),
+		harness_test(test_threads),   harness_test(test_stopped),
+		harness_test(test_ignoring),  harness_test(test_zombie_leader),
+		harness_test(test_reserved),  harness_test(test_soft),
+		harness_test(test_robust),    harness_test(test_robust_32bit),
+		harness_test(test_pinned),    harness_test(test_sharer),
+		harness_test(test_refusals),  harness_test(test_thread_id),
+		harness_test(test_cgroup_v2), harness_test(test_cgroup_v1),
+		harness_test(test_tree),      harness_test(test_forking_tree),
 	};
 
 	return run_group(tests);
