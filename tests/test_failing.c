@@ -8,9 +8,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +17,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "seccomp.h"
 
 /* glibc's own, behind the names that we take. */
 extern void *__libc_malloc(size_t size);
@@ -56,14 +54,6 @@ void *realloc(void *p, size_t size)
 	check_malloc();
 	return __libc_realloc(p, size);
 }
-
-#if defined(__x86_64__)
-#define OUR_ARCH AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define OUR_ARCH AUDIT_ARCH_AARCH64
-#elif defined(__riscv)
-#define OUR_ARCH AUDIT_ARCH_RISCV64
-#endif
 
 static const struct {
 	int nr;

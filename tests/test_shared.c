@@ -83,14 +83,13 @@ static void test_vfork_child(void **state)
 	assert_int_equal(victim_resident(&v), 32 * MIB);
 }
 
-static void test_kill_sharers(void **state)
+static void kill_both(const char *name)
 {
 	struct mrelease_opts opts = opts_with(MRELEASE_KILL_SHARERS);
 	struct mrelease_report rep;
 	struct victim v;
 
-	(void)state;
-	victim_start(&v, "clone-vm", "32", NULL);
+	victim_start(&v, name, "32", NULL);
 	expect_report(&rep, release(&v, &opts, &rep) == 0);
 	expect_released(&v, &rep, -1);
 	expect_report(&rep, rep.sharers == 1);
@@ -98,18 +97,16 @@ static void test_kill_sharers(void **state)
 	assert_killed(&v);
 }
 
+static void test_kill_sharers(void **state)
+{
+	(void)state;
+	kill_both("clone-vm");
+}
+
 static void test_kill_vfork_child_too(void **state)
 {
-	struct mrelease_opts opts = opts_with(MRELEASE_KILL_SHARERS);
-	struct mrelease_report rep;
-	struct victim v;
-
 	(void)state;
-	victim_start(&v, "vfork", "32", NULL);
-	expect_report(&rep, release(&v, &opts, &rep) == 0);
-	expect_released(&v, &rep, -1);
-	assert_true(process_gone(v.helper));
-	assert_killed(&v);
+	kill_both("vfork");
 }
 
 static void test_dry_run_names_the_sharer(void **state)

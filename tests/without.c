@@ -8,9 +8,6 @@
  * in another architecture's numbering (a 32-bit program) still has it.
  */
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,13 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if defined(__x86_64__)
-#define OUR_ARCH AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define OUR_ARCH AUDIT_ARCH_AARCH64
-#elif defined(__riscv)
-#define OUR_ARCH AUDIT_ARCH_RISCV64
-#endif
+#include "seccomp.h"
 
 /* _IOWR('f', 16, struct pm_scan_arg), Linux 6.7 */
 #define PAGEMAP_SCAN_CMD 0xc0606610u

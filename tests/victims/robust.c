@@ -73,17 +73,22 @@ static void hold(unsigned long i)
 	atomic_fetch_add(&held, 1);
 }
 
-/* robust [MIB [N]]: the main thread, the only one, holds N mutexes. */
-int victim_robust(int argc, char **argv)
+static void prepare(int argc, char **argv, unsigned long n)
 {
-	unsigned long i, n = number(argc, argv, 2, 1);
-
 	memory_len = number(argc, argv, 1, 1) * MIB;
 	if (n > NR_LOCKS)
 		die("too many locks");
 	map_locks(1);
 	make_mutexes(n);
 	memory = fill_anon(memory_len);
+}
+
+/* robust [MIB [N]]: the main thread, the only one, holds N mutexes. */
+int victim_robust(int argc, char **argv)
+{
+	unsigned long i, n = number(argc, argv, 2, 1);
+
+	prepare(argc, argv, n);
 	for (i = 0; i < n; i++)
 		hold(i);
 	ready(getpid(), 0, memory, memory_len);
@@ -105,12 +110,7 @@ int victim_robust_thread(int argc, char **argv)
 	pthread_attr_t attr;
 	pthread_t thread;
 
-	memory_len = number(argc, argv, 1, 1) * MIB;
-	if (n > NR_LOCKS)
-		die("too many locks");
-	map_locks(1);
-	make_mutexes(n);
-	memory = fill_anon(memory_len);
+	prepare(argc, argv, n);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 65536);
 	for (i = 0; i < n; i++) {
