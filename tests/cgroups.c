@@ -61,7 +61,8 @@ static bool has_option(const char *options, const char *name)
 /* The hierarchy's mount point, and our own cgroup in it. */
 static bool find_hierarchy(enum cgroup_kind kind, char *mount, char *own)
 {
-	static const char *const controller[] = { "", "freezer", "memory" };
+	static const char *const controller[] = { "", "freezer", "memory",
+						  "cpu" };
 	char line[PATH_MAX * 2], point[PATH_MAX], type[32], options[256];
 	char wanted[64];
 	bool found = false;
@@ -106,15 +107,20 @@ static bool find_hierarchy(enum cgroup_kind kind, char *mount, char *own)
 	return found;
 }
 
+static const char *tag(const struct cgroup *cg)
+{
+	return cg->kind == CGROUP_CPU ? "throttle" : "cgroup";
+}
+
 static void open_cgroup(struct cgroup *cg)
 {
 	if (mkdir(cg->path, 0755) && errno != EEXIST)
-		skip_test("cgroup", "no cgroup can be made: %s: %s", cg->path,
+		skip_test(tag(cg), "no cgroup can be made: %s: %s", cg->path,
 			  strerror(errno));
 	snprintf(cg->procs, sizeof(cg->procs), "%.4000s/cgroup.procs",
 		 cg->path);
 	if (access(cg->procs, W_OK))
-		skip_test("cgroup", "%s cannot be written to", cg->procs);
+		skip_test(tag(cg), "%s cannot be written to", cg->procs);
 	cg->fd = open(cg->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(cg->fd >= 0);
 }
@@ -124,12 +130,13 @@ void cgroup_make(struct cgroup *cg, enum cgroup_kind kind)
 	static unsigned int serial;
 	char mount[PATH_MAX], own[PATH_MAX];
 
+	cg->kind = kind;
 	if (!find_hierarchy(kind, mount, own))
-		skip_test("cgroup", "the %s hierarchy is not mounted",
+		skip_test(tag(cg), "the %s hierarchy is not mounted",
 			  kind == CGROUP_V2	 ? "v2" :
 			  kind == CGROUP_FREEZER ? "v1 freezer" :
-						   "v1 memory");
-	cg->kind = kind;
+			  kind == CGROUP_MEMORY	 ? "v1 memory" :
+						   "v1 cpu");
 	snprintf(cg->path, sizeof(cg->path), "%.1900s%.1900s/" PREFIX "%d-%u",
 		 mount, strcmp(own, "/") ? own : "", getpid(), serial++);
 	open_cgroup(cg);
@@ -177,6 +184,27 @@ void cgroup_freeze(const struct cgroup *cg)
 
 	assert_int_equal(ret, 0);
 	wait_until(is_frozen, (void *)cg, "frozen");
+}
+
+static bool was_throttled(void *arg)
+{
+	const struct cgroup *cg = arg;
+	char buf[1024];
+	const char *p;
+
+	if (read_text(cg->path, "cpu.stat", buf, sizeof(buf)))
+		return false;
+	p = strstr(buf, "nr_throttled ");
+	return p && atoi(p + strlen("nr_throttled ")) > 0;
+}
+
+void cgroup_throttle(const struct cgroup *cg)
+{
+	/* The least there is: a thousandth of one CPU. */
+	if (write_file(cg->path, "cpu.cfs_period_us", "1000000") ||
+	    write_file(cg->path, "cpu.cfs_quota_us", "1000"))
+		skip_test("throttle", "no CPU quota can be set");
+	wait_until(was_throttled, (void *)cg, "throttled");
 }
 
 unsigned int cgroup_members(const struct cgroup *cg)
@@ -251,5 +279,6 @@ int cgroups_clean(pid_t pid)
 		pid = getpid();
 	return clean_hierarchy(CGROUP_V2, pid, remove) +
 	       clean_hierarchy(CGROUP_FREEZER, pid, remove) +
-	       clean_hierarchy(CGROUP_MEMORY, pid, remove);
+	       clean_hierarchy(CGROUP_MEMORY, pid, remove) +
+	       clean_hierarchy(CGROUP_CPU, pid, remove);
 }

@@ -139,7 +139,7 @@ void wait_for_state(pid_t pid, const char *states);
 
 /* cgroups.c */
 
-enum cgroup_kind { CGROUP_V2, CGROUP_FREEZER, CGROUP_MEMORY };
+enum cgroup_kind { CGROUP_V2, CGROUP_FREEZER, CGROUP_MEMORY, CGROUP_CPU };
 
 struct cgroup {
 	enum cgroup_kind kind;
@@ -155,6 +155,8 @@ void cgroup_make_below(struct cgroup *cg, const struct cgroup *parent,
 void cgroup_add(const struct cgroup *cg, pid_t pid);
 /* Write the file, and wait until the kernel says that it is so. */
 void cgroup_freeze(const struct cgroup *cg);
+/* For CGROUP_CPU, with a member that uses CPU time: it has run out of it. */
+void cgroup_throttle(const struct cgroup *cg);
 bool cgroup_frozen(const struct cgroup *cg);
 unsigned int cgroup_members(const struct cgroup *cg);
 /* Thaw and remove what test process @pid made; 0 for all gone. */

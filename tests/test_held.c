@@ -277,6 +277,25 @@ static void test_frozen_v2(void **state)
 	assert_killed(&v);
 }
 
+/* Out of CPU time for the rest of a second, again and again. */
+static void test_throttled(void **state)
+{
+	struct mrelease_report rep;
+	struct cgroup cg;
+	struct victim v;
+
+	(void)state;
+	cgroup_make(&cg, CGROUP_CPU);
+	victim_start(&v, "spinning", "64", NULL);
+	cgroup_add(&cg, v.pid);
+	cgroup_throttle(&cg);
+	expect_report(&rep, release(&v, NULL, &rep) == 0);
+	close(cg.fd);
+	expect_report(&rep, rep.result == MRELEASE_RELEASED);
+	expect_report(&rep, rep.released_bytes >= 64 * MIB);
+	assert_memory_back(&v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +308,7 @@ int main(void)
 		harness_test(test_uninterruptible),
 		harness_test(test_coredump_stalled),
 		harness_test(test_coredump_ends),
+		harness_test(test_throttled),
 		harness_test(test_frozen_v1),
 		harness_test(test_frozen_v2),
 	};

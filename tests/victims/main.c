@@ -173,6 +173,7 @@ static const struct {
 	{ "ignoring", victim_ignoring },
 	{ "polite", victim_polite },
 	{ "nice", victim_nice },
+	{ "spinning", victim_spinning },
 	{ "zombie", victim_zombie },
 	{ "memfd", victim_memfd },
 	{ "shared-anon", victim_shared_anon },

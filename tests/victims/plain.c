@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -41,6 +42,19 @@ int victim_nice(int argc, char **argv)
 		die("sched_setscheduler");
 	ready(getpid(), 0, memory, memory_len);
 	serve(memory, memory_len);
+}
+
+/* spinning [MIB]: never sleeps; for a quota of CPU time. */
+int victim_spinning(int argc, char **argv)
+{
+	struct pollfd pfd = { .fd = CTL_FD, .events = POLLIN };
+
+	memory_len = number(argc, argv, 1, 16) * MIB;
+	memory = fill_anon(memory_len);
+	ready(getpid(), 0, memory, memory_len);
+	while (poll(&pfd, 1, 0) == 0)
+		;
+	return 0;
 }
 
 static void *idle_thread(void *unused)
