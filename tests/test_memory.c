@@ -137,8 +137,12 @@ static void test_many_mappings(void **state)
 
 #define FILE_MIB 16
 
-/* A file on a real file system, written out: clean, and in the page cache. */
-static void make_file(char *path, size_t size)
+/*
+ * A file on a real file system, written out: clean, and in the page cache.  It
+ * has no name, so that nothing is left of it whatever happens; the path is
+ * that of our descriptor.
+ */
+static int make_file(char *path, size_t size)
 {
 	const char *dir = getenv("MRELEASE_TEST_DIR");
 	static char block[65536];
@@ -148,12 +152,14 @@ static void make_file(char *path, size_t size)
 	snprintf(path, size, "%s/mrelease-test.XXXXXX", dir ? dir : "/var/tmp");
 	fd = mkostemp(path, O_CLOEXEC);
 	assert_true(fd >= 0);
+	unlink(path);
+	snprintf(path, size, "/proc/%d/fd/%d", getpid(), fd);
 	memset(block, 'x', sizeof(block));
 	for (i = 0; i < FILE_MIB * MIB / sizeof(block); i++)
 		assert_int_equal(write(fd, block, sizeof(block)),
 				 sizeof(block));
 	assert_int_equal(fsync(fd), 0);
-	close(fd);
+	return fd;
 }
 
 /* Bytes of the file in the page cache. */
@@ -183,9 +189,9 @@ static void file_case(uint32_t flags, bool mapped_elsewhere, bool evicted)
 	char path[256];
 	void *other = NULL;
 	struct victim v;
-	int fd;
+	int fd, file;
 
-	make_file(path, sizeof(path));
+	file = make_file(path, sizeof(path));
 	victim_start(&v, "file", path, "16", NULL);
 	if (mapped_elsewhere) {
 		fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -210,7 +216,7 @@ static void file_case(uint32_t flags, bool mapped_elsewhere, bool evicted)
 	}
 	if (other)
 		munmap(other, FILE_MIB * MIB);
-	unlink(path);
+	close(file);
 	assert_memory_back(&v);
 	assert_killed(&v);
 }
@@ -250,13 +256,14 @@ static void test_copied_on_write(void **state)
 	struct mrelease_report rep;
 	char path[256];
 	struct victim v;
+	int file;
 
 	(void)state;
-	make_file(path, sizeof(path));
+	file = make_file(path, sizeof(path));
 	victim_start(&v, "file", path, "16", "cow", NULL);
 	expect_report(&rep, release(&v, NULL, &rep) == 0);
 	expect_released(&v, &rep, -1);
-	unlink(path);
+	close(file);
 	assert_killed(&v);
 }
 
