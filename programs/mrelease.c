@@ -101,6 +101,7 @@ static int set_signal(struct settings *set, const char *arg)
 	}
 	/* SIGKILL is what comes in any case. */
 	set->opts.soft_signal = sig == SIGKILL ? 0 : sig;
+	set->signal_given = true;
 	return 0;
 }
 
@@ -114,38 +115,28 @@ static int set_time(int64_t *ns, const char *arg)
 }
 
 /*
- * kill's -9 and -TERM.  They are taken out of argv before getopt sees them;
- * the argument of an option that takes one is not ours to touch.
+ * kill's -9 and -TERM become -s9 and -sTERM before getopt sees them; the
+ * argument of an option that takes one is not ours to touch.
  */
-static int take_signal_options(int *argc, char **argv, struct settings *set)
+static int rewrite_signal_options(int argc, char **argv)
 {
-	int out = 1;
-
-	for (int i = 1; i < *argc; i++) {
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
 		const char *a = argv[i];
 
-		if (!strcmp(a, "--")) {
-			while (i < *argc)
-				argv[out++] = argv[i++];
-			break;
-		}
-		if (a[0] == '-' && a[1] && a[1] != '-' &&
-		    ((a[1] >= '0' && a[1] <= '9') ||
-		     (a[1] >= 'A' && a[1] <= 'Z' && a[2] >= 'A' &&
-		      a[2] <= 'Z'))) {
-			if (set_signal(set, a + 1) < 0)
-				return -1;
+		if (!strcmp(a, "-s") || !strcmp(a, "-w") ||
+		    !strcmp(a, "--signal") || !strcmp(a, "--wait") ||
+		    !strcmp(a, "--grace")) {
+			i++;
 			continue;
 		}
-		argv[out++] = argv[i];
-		if ((!strcmp(a, "-s") || !strcmp(a, "-w") ||
-		     !strcmp(a, "--signal") || !strcmp(a, "--wait") ||
-		     !strcmp(a, "--grace")) &&
-		    i + 1 < *argc)
-			argv[out++] = argv[++i];
+		if (a[0] != '-' || !a[1] ||
+		    !((a[1] >= '0' && a[1] <= '9') ||
+		      (a[1] >= 'A' && a[1] <= 'Z' && a[2] >= 'A' &&
+		       a[2] <= 'Z')))
+			continue;
+		if (asprintf(&argv[i], "-s%s", a + 1) < 0)
+			return -ENOMEM;
 	}
-	*argc = out;
-	argv[out] = NULL;
 	return 0;
 }
 
@@ -238,7 +229,7 @@ static int parse_options(int argc, char **argv, struct settings *set)
 			return STATUS_NOT_KILLED + 1;
 		return check_main(set->json) + 1;
 	}
-	if (set->opts.grace_ns >= 0 && !set->opts.soft_signal)
+	if (set->opts.grace_ns >= 0 && !set->signal_given)
 		set->opts.soft_signal = SIGTERM;
 	if (set->opts.grace_ns < 0)
 		set->opts.grace_ns = DEFAULT_GRACE_NS;
@@ -295,8 +286,10 @@ int main(int argc, char **argv)
 	/* Nobody reads on: the targets are to be released all the same. */
 	signal(SIGPIPE, SIG_IGN);
 	set.max_fds = raise_fd_limit();
-	if (take_signal_options(&argc, argv, &set) < 0)
-		return usage();
+	if (rewrite_signal_options(argc, argv) < 0) {
+		complain("out of memory, nothing was signalled");
+		return STATUS_NOT_KILLED;
+	}
 	ret = parse_options(argc, argv, &set);
 	if (ret && fflush(stdout))
 		return cannot_write(errno, ret - 1);

@@ -22,6 +22,7 @@ enum exit_status {
 struct settings {
 	struct mrelease_opts opts;
 	int64_t wait_ns;
+	bool signal_given;
 	bool tree;
 	bool json;
 	bool quiet;

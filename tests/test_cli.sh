@@ -109,6 +109,17 @@ json '.[0] | .path == "soft" and .result == "released"'
 wait "$vjob"
 [ $? = 42 ] || fail "it did not exit by its own hand"
 end_victim
+for kill in "-s KILL" -9 "-s TERM -KILL"; do
+	start_victim polite 8
+	# shellcheck disable=SC2086
+	expect 0 $kill --grace 10s --json "$vpid"
+	json '.[0] | .path != "soft" and .result == "released"'
+	wait "$vjob"
+	[ $? = 137 ] || fail "$kill: it was asked first"
+done
+start_victim polite 8
+expect 0 --grace 10s --json "$vpid"
+json '.[0] | .path == "soft"'
 ok "-s SIGNAL --grace TIME: asked first"
 
 start_victim ignoring 8
