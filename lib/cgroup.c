@@ -281,13 +281,25 @@ static void give_back_charges(struct group *g)
 		g->rep.cache_evicted_bytes += before - after;
 }
 
-/* No member's page tables could tell, but the memory controller can. */
+/*
+ * No page tables could tell, but the memory controller can; of what is charged
+ * here.  What a member had when it was moved here is charged elsewhere, so it
+ * says nothing against a member that was seen not to be back.
+ */
 static void ask_memcg(struct group *g)
 {
 	char *buf = g->scratch.buf;
 	uint64_t anon, swap = 0;
-	long len = read_file(g->fd, "memory.stat", buf, 65536);
+	long len;
 
+	for (size_t i = 0; i < g->nr; i++) {
+		const struct victim *v = &g->victims[i];
+
+		if (v->killed && !v->rep.verified &&
+		    !(v->rep.notes & MRELEASE_NOTE_CANNOT_VERIFY))
+			return;
+	}
+	len = read_file(g->fd, "memory.stat", buf, 65536);
 	if (len <= 0 ||
 	    parse_key_u64(buf, len, g->v2 ? "anon" : "total_rss", &anon) < 0)
 		return;
