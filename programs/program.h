@@ -56,6 +56,10 @@ struct target {
 	size_t nr_members;
 	enum exit_status status;
 	bool done;
+	/* There was a process when the command line was read. */
+	bool found;
+	/* Gone by the time of its release: to be looked into at the end. */
+	bool late;
 };
 
 /* mrelease.c */
@@ -70,6 +74,7 @@ int target_parse(struct target *t, const char *arg, const struct settings *set);
 size_t targets_unique(struct target *t, size_t nr);
 void target_weigh(struct target *t);
 void target_release(struct target *t, const struct settings *set);
+void target_adopt(struct target *t, const struct target *all, size_t nr);
 enum exit_status targets_status(const struct target *t, size_t nr);
 
 /* run.c */

@@ -31,6 +31,20 @@ struct run {
 	pthread_cond_t ended;
 };
 
+/* With run->lock held, or nobody else there. */
+static void report(struct run *run, const struct target *t)
+{
+	if (run->shown)
+		fputs("\r\033[K", stderr);
+	run->shown = false;
+	if (!run->set->json)
+		output_target(stdout, t, run->set);
+	else if (!run->set->quiet || t->status != STATUS_OK)
+		json_target(stdout, t);
+	if (fflush(stdout) && !run->write_error)
+		run->write_error = -errno;
+}
+
 static void *worker(void *arg)
 {
 	struct run *run = arg;
@@ -51,15 +65,8 @@ static void *worker(void *arg)
 		pthread_mutex_lock(&run->lock);
 		t->done = true;
 		run->done++;
-		if (run->shown)
-			fputs("\r\033[K", stderr);
-		run->shown = false;
-		if (!run->set->json)
-			output_target(stdout, t, run->set);
-		else if (!run->set->quiet || t->status != STATUS_OK)
-			json_target(stdout, t);
-		if (fflush(stdout) && !run->write_error)
-			run->write_error = -errno;
+		if (!t->late)
+			report(run, t);
 		pthread_cond_signal(&run->ended);
 		pthread_mutex_unlock(&run->lock);
 	}
@@ -174,6 +181,12 @@ int targets_run(struct target *t, size_t nr, const struct settings *set)
 		wait_all(&run);
 	for (size_t i = 0; i < started; i++)
 		pthread_join(threads[i], NULL);
+	for (size_t i = 0; i < nr; i++) {
+		if (!t[i].late)
+			continue;
+		target_adopt(&t[i], t, nr);
+		report(&run, &t[i]);
+	}
 	free(run.order);
 	return run.write_error;
 }

@@ -200,6 +200,7 @@ int target_parse(struct target *t, const char *arg, const struct settings *set)
 			return 0;
 		}
 		open_process(t);
+		t->found = t->fd >= 0;
 		spare(t, set);
 		return 0;
 	}
@@ -415,8 +416,29 @@ void target_release(struct target *t, const struct settings *set)
 	if (!t->report.pid)
 		t->report.pid = t->pid;
 	t->status = status_of(&t->report);
+	t->late = t->found && (t->report.result == MRELEASE_GONE ||
+			       t->report.notes & MRELEASE_NOTE_ZOMBIE);
 	close(t->fd);
 	t->fd = -1;
+}
+
+/*
+ * A process that was there and is not any more may be a member of another
+ * target, which took it along.  Then that was its release.
+ */
+void target_adopt(struct target *t, const struct target *all, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++) {
+		if (&all[i] == t)
+			continue;
+		for (size_t j = 0; j < all[i].nr_members; j++) {
+			if (all[i].members[j].pid != t->pid)
+				continue;
+			t->report = all[i].members[j];
+			t->status = status_of(&t->report);
+			return;
+		}
+	}
 }
 
 /*

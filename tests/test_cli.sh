@@ -28,7 +28,7 @@ if ! command -v jq >/dev/null; then
 	finish
 fi
 
-plan 45
+plan 46
 
 # --- one process ---
 
@@ -194,6 +194,24 @@ end_victim
 expect 1 --json 2147483647 2147483647
 json 'length == 1'
 ok "a target named twice is released once"
+
+# One after the other, the tree first: its other two are gone by then.
+start_victim tree 1 2 4
+read -ra pids <"/proc/$vpid/task/$vpid/children"
+pids=("$vpid" "${pids[@]}")
+(ulimit -n 64 && exec "$MRELEASE" --json -t "${pids[@]}") \
+	>"$tmp/out" 2>"$tmp/err"
+status=$?
+[ $status = 0 ] || fail "status $status: $(cat "$tmp/out" "$tmp/err")"
+json 'length == 3 and ([.[].result] | unique) == ["released"]'
+json "([.[].pid] | sort) == ([${pids[0]}, ${pids[1]}, ${pids[2]}] | sort)"
+end_victim
+start_victim anon 1
+kill -9 "$vjob"
+wait "$vjob" 2>/dev/null
+expect 1 "$vpid" 2147483647
+end_victim
+ok "a target that goes with the tree of another"
 
 # Fewer descriptors than targets, and no leave to raise the limit.
 pids=()
