@@ -389,6 +389,7 @@ void release_init(struct release *r, const struct mrelease_opts *opts,
 		  int64_t deadline_ns);
 /* In a helper, where there can be one. */
 int release_run(struct release *r);
+int release_zombie(struct release *r);
 int release_soft(struct release *r, struct victim *v);
 /* Robust lists, reap, verify, cache: from SIGKILL to memory back. */
 void release_memory(struct release *r, struct victim *v);

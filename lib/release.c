@@ -386,6 +386,29 @@ out:
 	v->done = true;
 }
 
+static void reap_zombie(void *arg)
+{
+	struct release *r = arg;
+
+	sys_process_mrelease(r->v->pidfd, 0);
+}
+
+/*
+ * There is nothing left to kill, and no address space to look at.  A patched
+ * kernel has the memory back all the same, if somebody else holds it; in a
+ * helper, because that can wait for a lock.
+ */
+int release_zombie(struct release *r)
+{
+	r->helper.fn = reap_zombie;
+	r->helper.arg = r;
+	if (helper_start(&r->helper) == 0 &&
+	    helper_wait(&r->helper, r->deadline_ns) < 0)
+		helper_kill(&r->helper);
+	r->v->rep.result = MRELEASE_EXITED;
+	return 0;
+}
+
 /* Run the release in a helper, and see to it that it ends. */
 int release_run(struct release *r)
 {

@@ -122,8 +122,7 @@ int mrelease_release(struct mrelease_target *t, int64_t deadline_ns,
 		ret = dry_run(&t->r, v);
 	} else if (v->zombie) {
 		t->used = true;
-		v->rep.result = MRELEASE_EXITED;
-		ret = 0;
+		ret = release_zombie(&t->r);
 	} else {
 		t->used = true;
 		ret = release_run(&t->r);
