@@ -81,7 +81,9 @@ struct group {
 	size_t listed;
 	/* Of a tree: there are no "children" files. */
 	bool by_ppid;
-	/* Of a tree: one that was sent SIGSTOP still runs. */
+	/* Of a tree: what is held is to stand still by now. */
+	bool stopping;
+	/* Of a tree: one that is to stand still runs. */
 	bool running;
 	/* Members have four descriptors only, for want of more. */
 	bool thin;

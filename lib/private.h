@@ -218,6 +218,8 @@ struct victim {
 	/* A tree's: traced by us, every thread; or else sent SIGSTOP. */
 	bool held;
 	bool stopped_by_us;
+	/* Every thread of it was seen to stand. */
+	bool stands;
 	bool killed;
 	bool reaped;
 	bool done;

@@ -14,6 +14,12 @@
  *	seize it
  *	list its children again: found
  *
+ * Nothing but for the children that the kernel does not attach: of a fork()
+ * that was under way when its thread was seized, and of clone() with
+ * CLONE_UNTRACED.  So when all that is there is ours, it is made to stand
+ * (PTRACE_INTERRUPT, which nobody else sees): a thread with a trap pending
+ * begins no fork, and one that is seen to stand has ended the last.
+ *
  * A child whose parent is gone belongs to somebody else by then, as for
  * every tool; what was listed before stays on our list.
  *
@@ -41,6 +47,8 @@ static bool seize(struct group *g, struct victim *v, pid_t tid)
 		return false;
 	v->held = true;
 	g->unknown = true;
+	if (g->stopping)
+		sys_ptrace(PTRACE_INTERRUPT, tid, 0, 0);
 	return true;
 }
 
@@ -76,18 +84,21 @@ static void stop(struct group *g, struct victim *v)
 	victim_signal(v, SIGSTOP);
 }
 
+/* One that is to stand, and may still be in the middle of a fork. */
 static bool thread_runs(const struct victim *v, uint64_t tid)
 {
 	char path[64], buf[1024];
 	struct proc_stat st;
 	long len;
 
-	if (v->killed || !v->stopped_by_us)
-		return false;
 	path_number(path, "", tid, "/stat");
 	len = read_file(v->task_fd, path, buf, sizeof(buf));
-	return len > 0 && parse_stat(buf, len, &st) == 0 &&
-	       !strchr("TtZX", st.state);
+	if (len <= 0 || parse_stat(buf, len, &st) < 0 ||
+	    strchr("TtZX", st.state))
+		return false;
+	if (v->held)
+		sys_ptrace(PTRACE_INTERRUPT, tid, 0, 0);
+	return true;
 }
 
 /*
@@ -187,6 +198,7 @@ static int add_by_ppid(struct group *g, pid_t parent, bool holding)
 /* One process: every thread held, then its children. */
 static int visit_process(struct group *g, struct victim *v, bool holding)
 {
+	bool looking, running = false, whole;
 	char dents[4096];
 	uint32_t threads = 0;
 	long len;
@@ -200,6 +212,8 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 		return v->task_fd == -EMFILE ? -EMFILE : 0;
 	if (holding)
 		hold(g, v);
+	looking = holding && !v->killed && !v->stands &&
+		  (v->stopped_by_us || (v->held && g->stopping));
 	sys_lseek(v->task_fd, 0, SEEK_SET);
 	while (ret >= 0 &&
 	       (len = sys_getdents64(v->task_fd, dents, sizeof(dents))) > 0) {
@@ -212,12 +226,11 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 			if (parse_u64(&p, p + strlen(p), &tid) < 0)
 				continue;
 			threads++;
-			if (holding) {
-				if (v->held)
-					seize(g, v, tid);
-				/* Before its children are listed, not after. */
-				g->running |= thread_runs(v, tid);
-			}
+			if (holding && v->held)
+				seize(g, v, tid);
+			/* Before its children are listed, not after. */
+			if (looking)
+				running |= thread_runs(v, tid);
 			ret = add_children_of(g, v, d->d_name, holding);
 			/* The thread is gone; its children are another's. */
 			if (ret == -ENOENT || ret == -ESRCH)
@@ -227,8 +240,12 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 		}
 	}
 	/* A listing ends early when a thread dies in it; see robust.c. */
-	if (threads != victim_threads(v))
+	whole = threads == victim_threads(v);
+	if (!whole)
 		g->unknown = true;
+	/* Nothing but SIGKILL moves a tracee that stands; SIGCONT the other. */
+	v->stands |= looking && whole && !running && v->held;
+	g->running |= running;
 	if (ret >= 0 && g->by_ppid)
 		ret = add_by_ppid(g, v->pid, holding);
 	if (g->thin)
@@ -255,7 +272,8 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
  *	list P's children again: none
  *					adds the child, which runs
  *
- * So passes go on after the kill (tree_kill()).
+ * So all are made to stand (hold_all()), and for the sake of one that did not
+ * in time passes go on after the kill (tree_kill()).
  */
 static int tree_pass(struct group *g, bool holding)
 {
@@ -337,6 +355,17 @@ static int tree_collect(struct group *g)
 }
 
 /*
+ * Somebody in D state stays as it is, and so does the parent of a vfork()
+ * whose child stands: then go on.  A tracee that did not stop is attached all
+ * the same, so it is given less.
+ */
+static int64_t patience_ns(const struct group *g)
+{
+	return g->dying || g->watchdog.helper.pid ? NSEC_PER_SEC / 2 :
+						    NSEC_PER_SEC / 10;
+}
+
+/*
  * Until a pass is clean, and its lists can be relied on.
  *
  * A dying process keeps its children until it is a zombie: they are in no
@@ -346,21 +375,28 @@ static int tree_collect(struct group *g)
  */
 static int hold_all(struct group *g)
 {
-	/* Somebody in D state stays: half a second, then go on. */
-	int64_t until =
-		deadline_min(g->base.deadline_ns, now_ns() + NSEC_PER_SEC / 2);
+	int64_t start_ns = now_ns();
 	size_t listed = SIZE_MAX;
 	int ret;
 
-	for (;;) {
+	for (unsigned int i = 0;; i++) {
 		bool clean, waits;
 
 		ret = tree_pass(g, true);
 		if (ret < 0)
 			return ret;
+		/*
+		 * Nobody is disturbed before all that is there has been
+		 * checked; but what forks untraced has no end that way.
+		 */
+		if (!g->stopping && (!g->unknown || i >= 4)) {
+			g->stopping = true;
+			listed = g->listed;
+			continue;
+		}
 		clean = !g->unknown && g->listed == listed;
 		waits = g->running || g->dying;
-		if (clean && (!waits || now_ns() >= until))
+		if (clean && (!waits || now_ns() >= start_ns + patience_ns(g)))
 			return 0;
 		if (now_ns() >= g->base.deadline_ns)
 			return 0;
@@ -395,6 +431,8 @@ static int tree_hold(struct group *g)
 	int ret;
 
 	g->traces_all = !(g->base.opts.flags & MRELEASE_NO_PIN);
+	/* SIGSTOP stops at once. */
+	g->stopping = !g->traces_all;
 	ret = hold_all(g);
 	if (ret < 0)
 		return ret;

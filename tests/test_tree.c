@@ -187,6 +187,37 @@ static void test_rabbit(void **state)
 }
 
 /*
+ * Children that PTRACE_O_TRACEFORK does not attach: the parent asked for it
+ * with CLONE_UNTRACED.
+ */
+static void test_untraced(void **state)
+{
+	static const char *const bombs[][3] = {
+		{ "forkbomb", "16", "10000000" },
+		{ "forkbomb", "100", "10000000" },
+		{ "rabbit", "10000000", "1" },
+	};
+	struct mrelease_report rep;
+	struct victim v;
+	int64_t start;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 4 * ARRAY_LEN(bombs); i++) {
+		const char *const *args = bombs[i % ARRAY_LEN(bombs)];
+
+		victim_start(&v, args[0], args[1], args[2], "1", NULL);
+		start = now_ns();
+		expect_report(&rep, release_tree(&v, 0, &rep) == 0);
+		printf("# %s %s: %lld ms, %u members\n", args[0], args[1],
+		       (long long)(now_ns() - start) / 1000000, rep.members);
+		assert_int_equal(family_left(), 0);
+		expect_report(&rep, rep.result == MRELEASE_RELEASED);
+		assert_killed(&v);
+	}
+}
+
+/*
  * As somebody who has few descriptors and may not have more.  The members
  * then share what there is; where it is too few nobody is touched.
  */
@@ -269,6 +300,7 @@ int main(void)
 		harness_test(test_forking_hard),
 		harness_test(test_forking_no_pin),
 		harness_test(test_rabbit),
+		harness_test(test_untraced),
 		harness_test(test_few_descriptors),
 		harness_test(test_too_few_descriptors),
 		harness_test(test_refuses_our_own_tree),

@@ -9,8 +9,10 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "victim.h"
@@ -24,6 +26,16 @@ struct counters {
 static struct counters *counters;
 static unsigned long max_live, max_total, mib;
 static pid_t root;
+
+static bool untraced;
+
+/* As fork(); but CLONE_UNTRACED keeps the child from a parent's tracer. */
+static pid_t child_of_ours(void)
+{
+	if (!untraced)
+		return fork();
+	return (pid_t)syscall(SYS_clone, CLONE_UNTRACED | SIGCHLD, 0, 0, 0, 0);
+}
 
 static void map_counters(void)
 {
@@ -100,7 +112,7 @@ int victim_tree(int argc, char **argv)
 }
 
 /*
- * forkbomb [LIVE [TOTAL]]: every member forks for as long as fewer than LIVE
+ * forkbomb [LIVE [TOTAL [UNTRACED]]]: every member forks for as long as fewer than LIVE
  * live and fewer than TOTAL were ever born; above that it exits, and makes
  * room for its cousins to fork.  The root stays.  "ready" comes when the bomb
  * has first reached its full size.
@@ -125,7 +137,7 @@ static void bomb(void)
 		if (atomic_fetch_add(&counters->total, 1) >= max_total)
 			serve(NULL, 0);
 		atomic_fetch_add(&counters->live, 1);
-		switch (fork()) {
+		switch (child_of_ours()) {
 		case -1:
 			atomic_fetch_sub(&counters->live, 1);
 			sched_yield();
@@ -143,6 +155,7 @@ int victim_forkbomb(int argc, char **argv)
 {
 	max_live = number(argc, argv, 1, 64);
 	max_total = number(argc, argv, 2, 1000000);
+	untraced = number(argc, argv, 3, 0);
 	map_counters();
 	atomic_store(&counters->live, 1);
 	bomb();
@@ -150,7 +163,7 @@ int victim_forkbomb(int argc, char **argv)
 }
 
 /*
- * rabbit [TOTAL]: a single process that never stands still: it forks, the
+ * rabbit [TOTAL [UNTRACED]]: a single process that never stands still: it forks, the
  * parent exits, the child goes on, TOTAL times.  A killer who lists, then
  * kills, always finds it gone.  "ready" names the process that stands by, as
  * the subreaper of all of them.
@@ -161,6 +174,7 @@ int victim_rabbit(int argc, char **argv)
 	pid_t pid;
 
 	max_total = number(argc, argv, 1, 1000000);
+	untraced = number(argc, argv, 2, 0);
 	map_counters();
 	pid = fork();
 	if (pid < 0)
@@ -171,7 +185,7 @@ int victim_rabbit(int argc, char **argv)
 		if (i == 16)
 			ready(root, 0, NULL, 0);
 		test_is_over();
-		pid = fork();
+		pid = child_of_ours();
 		if (pid < 0)
 			die("fork");
 		if (pid)
