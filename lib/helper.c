@@ -116,6 +116,11 @@ void helper_kill(struct helper *h)
 {
 	if (h->pid <= 0)
 		return;
-	sys_kill(h->pid, SIGKILL);
+	/*
+	 * One that is dead was perhaps waited for already, by the tracer's
+	 * wait for anybody; then the number is somebody else's.
+	 */
+	if (__atomic_load_n(&h->alive, __ATOMIC_ACQUIRE))
+		sys_kill(h->pid, SIGKILL);
 	helper_wait(h, MRELEASE_NO_DEADLINE);
 }
