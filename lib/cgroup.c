@@ -144,7 +144,8 @@ static int cgroup_hold(struct group *g)
 		struct victim *v = &g->victims[i];
 
 		victim_complete(v);
-		if (pin_seize(v, &g->scratch) < 0)
+		/* It had a soft signal's grace to be gone in. */
+		if (group_gone(g, v) || pin_seize(v, &g->scratch) < 0)
 			v->rep.notes |= MRELEASE_NOTE_NO_PIN;
 	}
 	return 0;
@@ -201,10 +202,13 @@ static int wait_listed(struct group *g, int64_t deadline_ns)
 	size_t waited = 0;
 
 	for (;;) {
-		for (; waited < g->nr; waited++)
-			if (victim_wait_exit(&g->victims[waited],
-					     deadline_ns) <= 0)
+		for (; waited < g->nr; waited++) {
+			struct victim *v = &g->victims[waited];
+
+			if (victim_wait_exit(v, deadline_ns) <= 0)
 				return 0;
+			group_note_dead(g, v);
+		}
 		if (kill_rounds(g) < 0)
 			return 0;
 		if (waited == g->nr)

@@ -111,13 +111,26 @@ void group_thin(struct group *g);
 int group_signal(struct group *g, int sig);
 void group_sort(struct group *g);
 /* Its number may be somebody else's from now on. */
-void group_note_dead(struct group *g, const struct victim *v);
+void group_note_dead(struct group *g, struct victim *v);
+/* Is it reaped?  Then its number means nobody, or a stranger. */
+bool group_gone(struct group *g, struct victim *v);
 
 /* group.c */
 
 int group_run(int fd, const struct group_ops *ops,
 	      const struct mrelease_opts *opts, struct mrelease_report *report,
 	      struct mrelease_report *members, size_t *nr_members);
+
+/* hold.c: a tree's processes, so that they do not fork unseen */
+
+/* As soon as it is found; found first and held later, it forks and exits. */
+void hold_process(struct group *g, struct victim *v);
+bool hold_thread(struct group *g, struct victim *v, pid_t tid);
+/* It is to stand; may it still be in the middle of a fork? */
+bool hold_runs(const struct victim *v, uint64_t tid);
+bool hold_is_ours(const struct group *g, struct victim *v);
+/* Let those that were sent SIGSTOP go on. */
+void hold_undo(struct group *g);
 
 /* worker.c */
 

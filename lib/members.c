@@ -53,12 +53,27 @@ static void note_alive(struct group *g, const struct victim *v)
 	s->dead = 0;
 }
 
-void group_note_dead(struct group *g, const struct victim *v)
+/* Once: the number can be a new member's by the second time. */
+void group_note_dead(struct group *g, struct victim *v)
 {
 	struct seen *s = seen_slot(g, v->pid);
 
+	if (v->noted_dead)
+		return;
+	v->noted_dead = true;
 	s->pid = v->pid;
 	s->dead = dead_mark(v->start_time);
+}
+
+bool group_gone(struct group *g, struct victim *v)
+{
+	/* A zombie answers 0, and keeps its number. */
+	if (victim_signal(v, 0) != -ESRCH)
+		return false;
+	if (!v->noted_dead)
+		g->unknown = true;
+	group_note_dead(g, v);
+	return true;
 }
 
 void group_thin(struct group *g)

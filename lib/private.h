@@ -212,6 +212,8 @@ struct victim {
 	/* pidfd_send_signal is not to be had: kill(2), checked. */
 	bool use_kill;
 	bool zombie;
+	/* Of a group: its number may have been met again (members.c). */
+	bool noted_dead;
 	/* Past its exit_mm() when last looked at. */
 	bool no_mm;
 	bool compat;

@@ -29,87 +29,8 @@
  */
 #include <dirent.h>
 #include <string.h>
-#include <sys/ptrace.h>
 
 #include "group.h"
-
-#define TREE_OPTIONS                                                     \
-	(PTRACE_O_TRACEEXIT | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | \
-	 PTRACE_O_TRACECLONE)
-
-/* Ours from now on, though it may be in the middle of a fork still. */
-static bool seize(struct group *g, struct victim *v, pid_t tid)
-{
-	if (g->base.opts.flags & MRELEASE_NO_PIN || v->stopped_by_us)
-		return false;
-	/* EPERM for one that is ours already. */
-	if (sys_ptrace(PTRACE_SEIZE, tid, 0, TREE_OPTIONS) < 0)
-		return false;
-	v->held = true;
-	g->unknown = true;
-	if (g->stopping)
-		sys_ptrace(PTRACE_INTERRUPT, tid, 0, 0);
-	return true;
-}
-
-/* Attached by its parent's fork: the kernel's word, not our bookkeeping. */
-static bool is_ours(const struct group *g, struct victim *v)
-{
-	struct proc_status st;
-
-	if (!v->held && victim_status(v, &st) == 0 && st.tracer == g->tracer)
-		v->held = true;
-	return v->held;
-}
-
-static void tree_continue(struct group *g)
-{
-	for (size_t i = 0; i < g->nr; i++)
-		if (g->victims[i].stopped_by_us)
-			victim_signal(&g->victims[i], SIGCONT);
-}
-
-/* No ptrace: SIGSTOP.  One that was stopped before must stay so. */
-static void stop(struct group *g, struct victim *v)
-{
-	struct proc_stat st;
-
-	if (v->killed || v->stopped_by_us || victim_stat(v, &st) < 0 ||
-	    st.state == 'T')
-		return;
-	/* Without a watchdog it could be left stopped for ever. */
-	if (!g->watchdog.helper.pid && watchdog_start(g, tree_continue) < 0)
-		return;
-	v->stopped_by_us = true;
-	victim_signal(v, SIGSTOP);
-}
-
-/* One that is to stand, and may still be in the middle of a fork. */
-static bool thread_runs(const struct victim *v, uint64_t tid)
-{
-	char path[64], buf[1024];
-	struct proc_stat st;
-	long len;
-
-	path_number(path, "", tid, "/stat");
-	len = read_file(v->task_fd, path, buf, sizeof(buf));
-	if (len <= 0 || parse_stat(buf, len, &st) < 0 ||
-	    strchr("TtZX", st.state))
-		return false;
-	if (v->held)
-		sys_ptrace(PTRACE_INTERRUPT, tid, 0, 0);
-	return true;
-}
-
-/*
- * Hold one process as soon as it is found: found first and held later, it
- * has time to fork and exit in between.
- */
-static void hold(struct group *g, struct victim *v)
-{
-	if (!seize(g, v, v->tid) && !is_ours(g, v))
-		stop(g, v);
-}
 
 static int add(struct group *g, pid_t pid, bool holding)
 {
@@ -117,7 +38,7 @@ static int add(struct group *g, pid_t pid, bool holding)
 
 	g->listed++;
 	if (ret > 0 && holding)
-		hold(g, &g->victims[g->nr - 1]);
+		hold_process(g, &g->victims[g->nr - 1]);
 	return ret;
 }
 
@@ -204,6 +125,9 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 	long len;
 	int ret = 0;
 
+	/* Nothing is to be seized by a number that is not its own any more. */
+	if (group_gone(g, v))
+		return 0;
 	if (v->task_fd < 0)
 		v->task_fd = sys_openat(v->dir_fd,
 					v->tid == v->pid ? "task" : "..",
@@ -211,7 +135,7 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 	if (v->task_fd < 0)
 		return v->task_fd == -EMFILE ? -EMFILE : 0;
 	if (holding)
-		hold(g, v);
+		hold_process(g, v);
 	looking = holding && !v->killed && !v->stands &&
 		  (v->stopped_by_us || (v->held && g->stopping));
 	sys_lseek(v->task_fd, 0, SEEK_SET);
@@ -227,10 +151,10 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 				continue;
 			threads++;
 			if (holding && v->held)
-				seize(g, v, tid);
+				hold_thread(g, v, tid);
 			/* Before its children are listed, not after. */
 			if (looking)
-				running |= thread_runs(v, tid);
+				running |= hold_runs(v, tid);
 			ret = add_children_of(g, v, d->d_name, holding);
 			/* The thread is gone; its children are another's. */
 			if (ret == -ENOENT || ret == -ESRCH)
@@ -415,7 +339,7 @@ static void prepare_from(struct group *g, size_t i)
 
 		if (!g->thin && victim_complete(v) == -EMFILE)
 			group_thin(g);
-		if (!is_ours(g, v)) {
+		if (!hold_is_ours(g, v)) {
 			v->rep.notes |= MRELEASE_NOTE_NO_PIN;
 			continue;
 		}
@@ -484,7 +408,7 @@ static void tree_finish(struct group *g)
 	if (!g->watchdog.helper.pid)
 		return;
 	if (g->rep.stage < MRELEASE_STAGE_KILLED)
-		tree_continue(g);
+		hold_undo(g);
 	watchdog_stop(g);
 }
 

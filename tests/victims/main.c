@@ -201,6 +201,8 @@ static const struct {
 	{ "tree", victim_tree },
 	{ "forkbomb", victim_forkbomb },
 	{ "rabbit", victim_rabbit },
+	{ "renumber", victim_renumber },
+	{ "mortal_child", victim_mortal_child },
 };
 
 int main(int argc, char **argv)

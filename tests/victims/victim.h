@@ -63,6 +63,10 @@ int victim_traced(int argc, char **argv);
 int victim_traced_stopped(int argc, char **argv);
 int victim_traced_exit(int argc, char **argv);
 
+/* number.c */
+int victim_renumber(int argc, char **argv);
+int victim_mortal_child(int argc, char **argv);
+
 /* pinned.c */
 int victim_pinned(int argc, char **argv);
 
