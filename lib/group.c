@@ -99,6 +99,8 @@ static void late_members(struct group *g)
 	for (size_t i = known; i < g->nr; i++)
 		victim_signal(&g->victims[i], SIGKILL);
 	mark_killed(g, known);
+	/* The CPUs were visited before these were signalled (robust.c). */
+	g->workers[0].r.visited = false;
 	for (size_t i = known; i < g->nr; i++) {
 		struct victim *v = &g->victims[i];
 

@@ -109,6 +109,8 @@ struct group {
 int group_add(struct group *g, pid_t pid);
 void group_thin(struct group *g);
 int group_signal(struct group *g, int sig);
+/* For want of descriptors or memory. */
+bool is_scarcity(int error);
 void group_sort(struct group *g);
 /* Its number may be somebody else's from now on. */
 void group_note_dead(struct group *g, struct victim *v);

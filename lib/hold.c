@@ -48,13 +48,23 @@ void hold_undo(struct group *g)
 static void stop(struct group *g, struct victim *v)
 {
 	struct proc_stat st;
+	char buf[1024];
+	long len;
 
-	if (v->killed || v->stopped_by_us || victim_stat(v, &st) < 0 ||
-	    st.state == 'T')
+	if (v->killed || v->stopped_by_us)
 		return;
-	/* Without a watchdog it could be left stopped for ever. */
-	if (!g->watchdog.helper.pid && watchdog_start(g, hold_undo) < 0)
+	/* Of a live thread: the leader may be a zombie. */
+	len = read_file(v->dir_fd, "stat", buf, sizeof(buf));
+	if (len <= 0 || parse_stat(buf, len, &st) < 0 || st.state == 'T')
 		return;
+	/*
+	 * Without a watchdog it could be left stopped for ever.  There can be
+	 * none for a moment, where a bomb uses up RLIMIT_NPROC.
+	 */
+	if (!g->watchdog.helper.pid && watchdog_start(g, hold_undo) < 0) {
+		g->running = true;
+		return;
+	}
 	v->stopped_by_us = true;
 	victim_signal(v, SIGSTOP);
 }
@@ -68,7 +78,9 @@ bool hold_runs(const struct victim *v, uint64_t tid)
 
 	path_number(path, "", tid, "/stat");
 	len = read_file(v->task_fd, path, buf, sizeof(buf));
-	if (len <= 0 || parse_stat(buf, len, &st) < 0 ||
+	if (len == -ENOENT || len == -ESRCH)
+		return false;
+	if (len > 0 && parse_stat(buf, len, &st) == 0 &&
 	    strchr("TtZX", st.state))
 		return false;
 	if (v->held)

@@ -83,7 +83,7 @@ void group_thin(struct group *g)
 		victim_thin(&g->victims[i]);
 }
 
-static bool is_scarcity(int error)
+bool is_scarcity(int error)
 {
 	return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
 }

@@ -133,7 +133,7 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 					v->tid == v->pid ? "task" : "..",
 					O_RDONLY | O_DIRECTORY);
 	if (v->task_fd < 0)
-		return v->task_fd == -EMFILE ? -EMFILE : 0;
+		return is_scarcity(v->task_fd) ? v->task_fd : 0;
 	if (holding)
 		hold_process(g, v);
 	looking = holding && !v->killed && !v->stands &&
@@ -209,7 +209,7 @@ static int tree_pass(struct group *g, bool holding)
 	g->listed = 0;
 	for (size_t i = g->nr; i-- > 0;) {
 		ret = visit_process(g, &g->victims[i], holding);
-		if (ret == -EMFILE && !g->thin) {
+		if (is_scarcity(ret) && !g->thin) {
 			group_thin(g);
 			g->unknown = true;
 			ret = 0;
@@ -364,16 +364,23 @@ static int tree_hold(struct group *g)
 	return 0;
 }
 
-/* The root last: if it is a subreaper, it gets the orphans of the others. */
+/*
+ * The root last: if it is a subreaper, it gets the orphans of the others.
+ * With the first that took it there is no way back.
+ */
 static int kill_from(struct group *g, size_t known)
 {
-	int ret = 0;
+	bool any = false;
+	int ret, bad = 0;
 
 	for (size_t i = g->nr; i-- > known;) {
 		ret = victim_signal(&g->victims[i], SIGKILL);
 		g->victims[i].killed = true;
+		any |= ret == 0;
+		if (ret < 0 && ret != -ESRCH)
+			bad = ret;
 	}
-	return ret == -ESRCH ? 0 : ret;
+	return any ? 0 : bad;
 }
 
 /*
@@ -393,11 +400,11 @@ static int tree_kill(struct group *g)
 		return ret;
 	do {
 		known = g->nr;
-		if (hold_all(g) < 0)
-			break;
+		ret = hold_all(g);
+		/* Also those found before an error: they are held. */
 		prepare_from(g, known);
 		kill_from(g, known);
-	} while (g->nr > known && now_ns() < g->base.deadline_ns);
+	} while (ret == 0 && g->nr > known && now_ns() < g->base.deadline_ns);
 	/* The passes needed their order: parents first. */
 	group_sort(g);
 	return 0;
