@@ -292,6 +292,9 @@ int pin_drop_one(struct victim *v, unsigned int i, int64_t deadline_ns);
 
 struct release;
 
+/* 32-bit: its lists cannot be read. */
+bool robust_is_compat(const struct victim *v);
+
 /* Once for many victims: see to it that none of them is in user mode. */
 void robust_visit(struct release *r);
 /* 0: may be reaped.  1: must exit first.  -ETIMEDOUT, -ESRCH. */

@@ -292,33 +292,6 @@ static int pid_of(struct victim *v, int fd)
 	return 0;
 }
 
-/*
- * 32-bit?  The auxiliary vector is an array of pairs of the victim's own
- * word size, and AT_PHENT in it is the size of its program headers.
- */
-static bool is_compat_by_auxv(int dir_fd)
-{
-	union {
-		char bytes[2048];
-		uint32_t w32[512];
-		uint64_t w64[256];
-	} auxv;
-	const unsigned int at_phent = 4, phent32 = 32, phent64 = 56;
-	long len;
-
-	memset(&auxv, 0, sizeof(auxv));
-	len = read_file(dir_fd, "auxv", auxv.bytes, sizeof(auxv.bytes));
-	if (len <= 0)
-		return false;
-	for (long i = 0; i + 1 < len / 8; i += 2)
-		if (auxv.w64[i] == at_phent && auxv.w64[i + 1] == phent64)
-			return false;
-	for (long i = 0; i + 1 < len / 4; i += 2)
-		if (auxv.w32[i] == at_phent && auxv.w32[i + 1] == phent32)
-			return true;
-	return false;
-}
-
 /* A thread that is alive when the leader is a zombie: its directory. */
 static int open_live_thread(struct victim *v, int dir_fd)
 {
@@ -350,16 +323,6 @@ static int open_live_thread(struct victim *v, int dir_fd)
 	return -ESRCH;
 }
 
-/* Almost everything 64-bit has a robust list registered; else the auxv. */
-static bool is_compat(const struct victim *v, int dir_fd)
-{
-	uint64_t head = 0, len;
-
-	if (sys_get_robust_list(v->tid, &head, &len) == 0 && head)
-		return false;
-	return is_compat_by_auxv(dir_fd);
-}
-
 /*
  * What the reaping and the looking need.  Permissions may hide any of these;
  * the release does with what is there.
@@ -378,7 +341,7 @@ int victim_complete(struct victim *v)
 	if (v->mem_fd == -EMFILE || v->maps_fd == -EMFILE ||
 	    v->task_fd == -EMFILE)
 		return -EMFILE;
-	v->compat = is_compat(v, fd);
+	v->compat = robust_is_compat(v);
 	if (v->compat)
 		v->rep.notes |= MRELEASE_NOTE_COMPAT;
 	return 0;
@@ -409,13 +372,12 @@ static int open_handles(struct victim *v, const struct proc_stat *st)
 static int victim_check(struct victim *v, const struct self *self,
 			const struct proc_stat *st)
 {
-	int why = self_refuses(self, v->pid);
-	int ret;
+	int ret, why = self_refuses(self, v->pid);
 
+	if (!why && st->flags & PF_KTHREAD)
+		why = MRELEASE_REFUSE_KTHREAD;
 	if (why)
 		return victim_refuse(v, why);
-	if (st->flags & PF_KTHREAD)
-		return victim_refuse(v, MRELEASE_REFUSE_KTHREAD);
 	ret = victim_signal(v, 0);
 	if (ret == -EPERM || ret == -EACCES)
 		return victim_refuse(v, MRELEASE_REFUSE_PERMISSION);
@@ -424,6 +386,21 @@ static int victim_check(struct victim *v, const struct self *self,
 	if (ret == -ESRCH)
 		return victim_gone(v);
 	return ret;
+}
+
+/*
+ * A process that shows no directory: reaped, or hidden from us (hidepid).
+ * EPERM is the kernel's word or a filter's: kill(2) tells them apart.
+ */
+static int victim_unseen(struct victim *v)
+{
+	int ret = v->is_dir ? -ESRCH : sys_pidfd_send_signal(v->pidfd, 0);
+
+	if (ret == -ENOSYS || ret == -EPERM)
+		ret = sys_kill(v->pid, 0);
+	if (ret == -ESRCH)
+		return victim_gone(v);
+	return victim_refuse(v, MRELEASE_REFUSE_PERMISSION);
 }
 
 /* With v->pid and v->pidfd set: the rest, checked against the pidfd. */
@@ -441,10 +418,10 @@ static int open_rest(struct victim *v, const struct self *self)
 	else
 		v->dir_fd = sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY);
 	if (v->dir_fd < 0)
-		return v->dir_fd == -ENOENT ? victim_gone(v) : v->dir_fd;
+		return v->dir_fd == -ENOENT ? victim_unseen(v) : v->dir_fd;
 	v->stat_fd = sys_openat(v->dir_fd, "stat", O_RDONLY);
 	if (v->stat_fd == -ENOENT || v->stat_fd == -ESRCH)
-		return victim_gone(v);
+		return victim_unseen(v);
 	if (v->stat_fd < 0)
 		return v->stat_fd;
 	ret = victim_stat(v, &st);

@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -401,6 +403,37 @@ static void test_thread_pidfd(void **state)
 	assert_untouched(&v);
 }
 
+/*
+ * A /proc that shows nobody but our own: what is hidden is not gone.  Of a
+ * tree it would get away, and be looked for until the deadline.
+ */
+static void test_hidden(void **state)
+{
+	struct mrelease_report rep;
+	struct victim v;
+	pid_t child;
+	int ret;
+
+	(void)state;
+	need_root();
+	victim_start(&v, "anon", "1", NULL);
+	child = test_fork();
+	if (!child) {
+		if (unshare(CLONE_NEWNS) ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+		    mount("proc", "/proc", "proc", 0, "hidepid=2") ||
+		    setgroups(0, NULL) || setgid(65534) || setuid(65534))
+			_exit(77);
+		ret = try_to_release(v.fd, MRELEASE_DRY_RUN, &rep);
+		if (ret == -EPERM && rep.refusal == MRELEASE_REFUSE_PERMISSION)
+			_exit(0);
+		show_report(&rep);
+		_exit(1);
+	}
+	assert_int_equal(test_wait(child), 0);
+	assert_untouched(&v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -414,6 +447,7 @@ int main(void)
 		harness_test(test_ancestor_allowed),
 		harness_test(test_permission),
 		harness_test(test_may_kill_but_not_look),
+		harness_test(test_hidden),
 		harness_test(test_not_a_process),
 		harness_test(test_reused_number),
 		harness_test(test_proc_directory),
