@@ -103,6 +103,25 @@ static bool all_dropped(const struct group *g)
 }
 
 /*
+ * Somebody has killed the workers: what they had in hand comes back with its
+ * exit.  No word of ours is woken for that, so it is looked at now and then.
+ */
+static void workers_lost(struct group *g)
+{
+	for (unsigned int i = 0; i < g->nr_workers; i++)
+		if (__atomic_load_n(&g->workers[i].helper.alive,
+				    __ATOMIC_ACQUIRE))
+			return;
+	/* In this order: the last of them may just have finished. */
+	if (__atomic_load_n(&g->finished, __ATOMIC_ACQUIRE) >= g->nr)
+		return;
+	for (size_t i = 0; i < g->nr; i++)
+		__atomic_or_fetch(&g->victims[i].want_unpin, ~0u,
+				  __ATOMIC_SEQ_CST);
+	g->finished = g->nr;
+}
+
+/*
  * Stops and requests, until every pin is dropped; or the deadline.
  *
  * A stop that nobody waits for need not wake us: two hundred members stop
@@ -124,6 +143,7 @@ void tracer_loop(struct group *g)
 		requests = __atomic_load_n(&g->requests, __ATOMIC_SEQ_CST);
 		while ((tid = sys_wait4(-1, &status, __WALL | WNOHANG)) > 0)
 			handle(g, tid, status);
+		workers_lost(g);
 		pending = g->traces_all;
 		for (size_t i = 0; i < g->nr; i++)
 			pending |= drop_wanted(&g->victims[i]);
@@ -141,6 +161,7 @@ void tracer_loop(struct group *g)
 			left = deadline_ns - now_ns();
 		if (left <= 0)
 			return;
+		left = MIN(left, NSEC_PER_SEC / 10);
 		ts.tv_sec = left / NSEC_PER_SEC;
 		ts.tv_nsec = left % NSEC_PER_SEC;
 		if (pending)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The command, killed at every step it takes: what it had in hand is never
- * left stopped, traced or frozen, and is either untouched or dead.
+ * left stopped, traced or frozen, and is either untouched or dead.  Nor does
+ * what is left of the command wait for a deadline: that is longer than
+ * PATIENCE_S here.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -54,7 +56,7 @@ static void every_step(const char *name, const char *option1,
 		       unsigned int stride)
 {
 	char number[16], *argv[7] = { (char *)command(), (char *)option1,
-				      (char *)"-w", (char *)"3s" };
+				      (char *)"-w", (char *)"60s" };
 	unsigned int step, alive = 0, dead = 0;
 	struct victim v;
 	bool reached;
@@ -128,7 +130,7 @@ static void every_step_of_a_cgroup(enum cgroup_kind kind, enum step_kill who,
 				   unsigned int stride)
 {
 	char *argv[6] = { (char *)command(), (char *)"-q", (char *)"-w",
-			  (char *)"3s" };
+			  (char *)"60s" };
 	unsigned int step, dead = 0, i;
 	char what[64];
 	struct victim v[3];
