@@ -193,34 +193,17 @@ int victim_mm_users(const struct victim *v)
 
 /*
  * Frozen by a v1 freezer, where not even SIGKILL moves it (v2 lets it die).
- * Its state shows as D, and since Linux 6.18 nothing else tells but the
- * cgroup, whose path the victim's own /proc/PID/cgroup gives.
+ * Its state shows as D; where it sleeps tells, __refrigerator().
  */
 bool victim_frozen(const struct victim *v)
 {
-	char buf[4096], path[4096 + 64];
-	static const char mount[] = "/sys/fs/cgroup/freezer";
-	const char *p, *end;
-	size_t n;
+	char buf[128];
 	long len;
 
 	if (v->dir_fd < 0)
 		return false;
-	len = read_file(v->dir_fd, "cgroup", buf, sizeof(buf));
-	if (len <= 0)
-		return false;
-	p = strstr(buf, ":freezer:");
-	if (!p)
-		return false;
-	p += strlen(":freezer:");
-	end = strchr(p, '\n');
-	n = end ? (size_t)(end - p) : strlen(p);
-	memcpy(path, mount, sizeof(mount) - 1);
-	memcpy(path + sizeof(mount) - 1, p, n);
-	memcpy(path + sizeof(mount) - 1 + n, "/freezer.state",
-	       sizeof("/freezer.state"));
-	len = read_file(AT_FDCWD, path, buf, sizeof(buf));
-	return len > 0 && has_prefix(buf, len, "FR");
+	len = read_file(v->dir_fd, "wchan", buf, sizeof(buf));
+	return len > 0 && strstr(buf, "refrigerator");
 }
 
 /* What is there now, by kind: the report's "before". */
