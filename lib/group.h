@@ -75,7 +75,11 @@ struct group {
 	bool traces_all;
 	/* Met since it was reset: a process or a thread not known before. */
 	bool unknown;
-	/* Met since it was reset: without memory, but not yet a zombie. */
+	/* The last that was met is without memory, but not yet a zombie. */
+	bool met_dying;
+	/* Of a tree: how many such ones above one another are being listed. */
+	unsigned int depth;
+	/* Met since it was reset: such a one that could not be listed. */
 	bool dying;
 	/* Of a tree: children that were listed, known or not. */
 	size_t listed;
@@ -114,6 +118,8 @@ bool is_scarcity(int error);
 void group_sort(struct group *g);
 /* Its number may be somebody else's from now on. */
 void group_note_dead(struct group *g, struct victim *v);
+/* Is that process the one of its number that was noted dead? */
+bool group_is_dead_one(const struct group *g, const struct proc_stat *st);
 /* Is it reaped?  Then its number means nobody, or a stranger. */
 bool group_gone(struct group *g, struct victim *v);
 
@@ -133,6 +139,13 @@ bool hold_runs(const struct victim *v, uint64_t tid);
 bool hold_is_ours(const struct group *g, struct victim *v);
 /* Let those that were sent SIGSTOP go on. */
 void hold_undo(struct group *g);
+
+/* children.c: add those of a tree's process; with a hold, held at once */
+
+int children_of_thread(struct group *g, const struct victim *v, const char *tid,
+		       bool holding);
+/* No CONFIG_PROC_CHILDREN: by the parent's number in every stat file. */
+int children_by_ppid(struct group *g, pid_t parent, bool holding);
 
 /* worker.c */
 

@@ -41,8 +41,15 @@ static bool is_known(struct group *g, pid_t pid)
 	if (dead_mark(st.start_time) != s->dead)
 		return false;
 	if (st.state != 'Z' && st.state != 'X')
-		g->dying = true;
+		g->met_dying = true;
 	return true;
+}
+
+bool group_is_dead_one(const struct group *g, const struct proc_stat *st)
+{
+	const struct seen *s = seen_slot(g, st->pid);
+
+	return s->pid == st->pid && s->dead == dead_mark(st->start_time);
 }
 
 static void note_alive(struct group *g, const struct victim *v)
@@ -109,6 +116,7 @@ int group_add(struct group *g, pid_t pid)
 	struct victim *v = &g->victims[g->nr];
 	int ret;
 
+	g->met_dying = false;
 	if (pid == 0) {
 		g->rep.notes |= MRELEASE_NOTE_FOREIGN_PIDNS;
 		return 0;
@@ -137,6 +145,7 @@ int group_add(struct group *g, pid_t pid)
 	    v->pagemap_fd == -ENOENT || victim_mm_users(v) == 0) {
 		if (v->start_time)
 			group_note_dead(g, v);
+		g->met_dying = v->start_time && !v->zombie;
 		victim_close(v);
 		return 0;
 	}

@@ -32,90 +32,6 @@
 
 #include "group.h"
 
-static int add(struct group *g, pid_t pid, bool holding)
-{
-	int ret = group_add(g, pid);
-
-	g->listed++;
-	if (ret > 0 && holding)
-		hold_process(g, &g->victims[g->nr - 1]);
-	return ret;
-}
-
-/* Add the children that a "children" file lists. */
-static int add_children_of(struct group *g, const struct victim *v,
-			   const char *tid, bool holding)
-{
-	char path[64], buf[4096];
-	cleanup_fd int fd = -EBADF;
-	const char *p, *end;
-	size_t n = strlen(tid);
-	uint64_t pid;
-	long len;
-	int ret;
-
-	if (n > 20)
-		return 0;
-	__builtin_memcpy(path, tid, n);
-	__builtin_memcpy(path + n, "/children", sizeof("/children"));
-	fd = sys_openat(v->task_fd, path, O_RDONLY);
-	if (fd < 0)
-		return fd;
-	/* Read on and on: a number may be cut in two at the buffer's end. */
-	for (uint64_t off = 0;; off += end - buf) {
-		len = sys_pread(fd, buf, sizeof(buf), off);
-		if (len <= 0)
-			return 0;
-		end = buf + len;
-		while (end > buf && end[-1] != ' ')
-			end--;
-		if (end == buf)
-			return 0;
-		for (p = buf; p < end;) {
-			if (parse_u64(&p, end, &pid) < 0)
-				break;
-			p++;
-			ret = add(g, pid, holding);
-			if (ret < 0)
-				return ret;
-		}
-	}
-}
-
-/* No CONFIG_PROC_CHILDREN: by the parent's number in every stat file. */
-static int add_by_ppid(struct group *g, pid_t parent, bool holding)
-{
-	cleanup_fd int fd =
-		sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
-	char dents[4096], path[64], buf[1024];
-	struct proc_stat st;
-	long len, n;
-	int ret;
-
-	if (fd < 0)
-		return fd;
-	while ((len = sys_getdents64(fd, dents, sizeof(dents))) > 0) {
-		for (long off = 0; off < len;) {
-			struct dirent64 *d = (void *)(dents + off);
-			const char *p = d->d_name;
-			uint64_t pid;
-
-			off += d->d_reclen;
-			if (parse_u64(&p, p + strlen(p), &pid) < 0)
-				continue;
-			path_number(path, "", pid, "/stat");
-			n = read_file(fd, path, buf, sizeof(buf));
-			if (n <= 0 || parse_stat(buf, n, &st) < 0 ||
-			    st.ppid != parent)
-				continue;
-			ret = add(g, pid, holding);
-			if (ret < 0)
-				return ret;
-		}
-	}
-	return 0;
-}
-
 /* One process: every thread held, then its children. */
 static int visit_process(struct group *g, struct victim *v, bool holding)
 {
@@ -155,7 +71,7 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 			/* Before its children are listed, not after. */
 			if (looking)
 				running |= hold_runs(v, tid);
-			ret = add_children_of(g, v, d->d_name, holding);
+			ret = children_of_thread(g, v, d->d_name, holding);
 			/* The thread is gone; its children are another's. */
 			if (ret == -ENOENT || ret == -ESRCH)
 				ret = 0;
@@ -171,7 +87,7 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 	v->stands |= looking && whole && !running && v->held;
 	g->running |= running;
 	if (ret >= 0 && g->by_ppid)
-		ret = add_by_ppid(g, v->pid, holding);
+		ret = children_by_ppid(g, v->pid, holding);
 	if (g->thin)
 		close_keep(&v->task_fd);
 	return ret;
@@ -292,10 +208,8 @@ static int64_t patience_ns(const struct group *g)
 /*
  * Until a pass is clean, and its lists can be relied on.
  *
- * A dying process keeps its children until it is a zombie: they are in no
- * list of ours until then.  And a list that somebody leaves while it is read
- * may be short of somebody else (get_children_pid()); then the next pass
- * counts another number.
+ * A list that somebody leaves while it is read may be short of somebody else
+ * (get_children_pid()); then the next pass counts another number.
  */
 static int hold_all(struct group *g)
 {

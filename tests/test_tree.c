@@ -217,6 +217,22 @@ static void test_untraced(void **state)
 	}
 }
 
+/* Who is neither alive nor a zombie keeps its children: they are ours. */
+static void test_below_an_exiting_one(void **state)
+{
+	struct mrelease_report rep;
+	struct victim v;
+	size_t i;
+
+	(void)state;
+	victim_start(&v, "exiting-child", NULL);
+	expect_report(&rep, release_tree(&v, 0, &rep) == 0);
+	expect_report(&rep, rep.members == 2);
+	for (i = 0; i < nr_members; i++)
+		assert_true(process_gone(members[i].pid));
+	victim_command(&v, 'a');
+}
+
 /*
  * As somebody who has few descriptors and may not have more.  The members
  * then share what there is; where it is too few nobody is touched.
@@ -301,6 +317,7 @@ int main(void)
 		harness_test(test_forking_no_pin),
 		harness_test(test_rabbit),
 		harness_test(test_untraced),
+		harness_test(test_below_an_exiting_one),
 		harness_test(test_few_descriptors),
 		harness_test(test_too_few_descriptors),
 		harness_test(test_refuses_our_own_tree),

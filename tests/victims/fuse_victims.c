@@ -170,3 +170,39 @@ int victim_fuse_file(int argc, char **argv)
 	serve_files(fork_user(map_file));
 	return 0;
 }
+
+static void be_grandparent(void)
+{
+	char path[128];
+	pid_t pid;
+
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (pid)
+		for (;;)
+			pause();
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (!pid)
+		for (;;)
+			pause();
+	snprintf(path, sizeof(path), "%s/file", server.dir);
+	if (open(path, O_RDWR | O_CREAT, 0600) < 0)
+		die(path);
+	_exit(0);
+}
+
+/*
+ * exiting-child [MIB]: its child exits, and waits for the server with a file
+ * to close: past its exit_mm(), no zombie, and with a child of its own that
+ * stays.  The command 'a' lets it go on.
+ */
+int victim_exiting_child(int argc, char **argv)
+{
+	memory_len = number(argc, argv, 1, 1) * MIB;
+	server.stall_on = FUSE_FLUSH;
+	serve_files(fork_user(be_grandparent));
+	return 0;
+}

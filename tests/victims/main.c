@@ -201,6 +201,7 @@ static const struct {
 	{ "tree", victim_tree },
 	{ "forkbomb", victim_forkbomb },
 	{ "rabbit", victim_rabbit },
+	{ "exiting-child", victim_exiting_child },
 	{ "renumber", victim_renumber },
 	{ "mortal_child", victim_mortal_child },
 };

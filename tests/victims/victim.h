@@ -73,6 +73,7 @@ int victim_pinned(int argc, char **argv);
 /* fuse.c, fuse_victims.c */
 int victim_dstate(int argc, char **argv);
 int victim_coredump(int argc, char **argv);
+int victim_exiting_child(int argc, char **argv);
 int victim_fuse_file(int argc, char **argv);
 
 /* tree.c */
