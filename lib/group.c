@@ -182,6 +182,7 @@ static int group_kill(struct group *g)
 	if (g->base.opts.flags & MRELEASE_KILL_SHARERS)
 		for (size_t i = 0; i < g->nr; i++)
 			sharers_kill(&g->base, &g->victims[i]);
+	g->killing = true;
 	ret = g->ops->kill(g);
 	if (ret < 0)
 		return ret;
@@ -369,6 +370,11 @@ int group_run(int fd, const struct group_ops *ops,
 	}
 	if (!g->done)
 		g->ret = now_ns() >= g->base.deadline_ns ? -ETIMEDOUT : -EINTR;
+	/* Not "failed before the kill". */
+	if (!g->done && g->killing) {
+		g->rep.stage = MRELEASE_STAGE_KILLED;
+		g->rep.result = MRELEASE_UNCONFIRMED;
+	}
 	group_out(g, report, members, nr_members);
 	ret = g->ret;
 	goto free;

@@ -68,6 +68,7 @@ struct group {
 	size_t nr;
 	/* Open addressing: each process is opened once. */
 	struct seen *seen;
+	size_t nr_seen;
 	pid_t tracer;
 	/* Requests of the workers to the tracer. */
 	uint32_t requests;
@@ -99,6 +100,8 @@ struct group {
 	size_t finished;
 	unsigned int nr_workers;
 	struct worker *workers;
+	/* From here on somebody may have been killed. */
+	bool killing;
 	int64_t kill_ns;
 	struct mrelease_report rep;
 	int ret;

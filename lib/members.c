@@ -52,24 +52,22 @@ bool group_is_dead_one(const struct group *g, const struct proc_stat *st)
 	return s->pid == st->pid && s->dead == dead_mark(st->start_time);
 }
 
-static void note_alive(struct group *g, const struct victim *v)
+static void note(struct group *g, pid_t pid, uint32_t dead)
 {
-	struct seen *s = seen_slot(g, v->pid);
+	struct seen *s = seen_slot(g, pid);
 
-	s->pid = v->pid;
-	s->dead = 0;
+	g->nr_seen += !s->pid;
+	s->pid = pid;
+	s->dead = dead;
 }
 
 /* Once: the number can be a new member's by the second time. */
 void group_note_dead(struct group *g, struct victim *v)
 {
-	struct seen *s = seen_slot(g, v->pid);
-
 	if (v->noted_dead)
 		return;
 	v->noted_dead = true;
-	s->pid = v->pid;
-	s->dead = dead_mark(v->start_time);
+	note(g, v->pid, dead_mark(v->start_time));
 }
 
 bool group_gone(struct group *g, struct victim *v)
@@ -121,8 +119,13 @@ int group_add(struct group *g, pid_t pid)
 		g->rep.notes |= MRELEASE_NOTE_FOREIGN_PIDNS;
 		return 0;
 	}
-	if (is_known(g, pid) || g->nr == MAX_VICTIMS - 1)
+	if (is_known(g, pid))
 		return 0;
+	/* seen_slot() ends at a free one: there must always be some. */
+	if (g->nr == MAX_VICTIMS - 1 || g->nr_seen >= SEEN_SLOTS / 4 * 3) {
+		g->rep.notes |= MRELEASE_NOTE_HANDLES;
+		return g->is_tree ? -ENFILE : 0;
+	}
 	g->unknown = true;
 	ret = open_member(g, v, pid);
 	if (ret == -EPERM || ret == -EACCES) {
@@ -149,7 +152,7 @@ int group_add(struct group *g, pid_t pid)
 		victim_close(v);
 		return 0;
 	}
-	note_alive(g, v);
+	note(g, pid, 0);
 	g->nr++;
 	return 1;
 }

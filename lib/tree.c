@@ -188,7 +188,7 @@ static int tree_collect(struct group *g)
 	/* What forks on and on has no end that a listing could see. */
 	for (unsigned int i = 0; i < 64; i++) {
 		ret = tree_pass(g, false);
-		if (ret < 0 || !g->unknown)
+		if (ret < 0 || !g->unknown || now_ns() >= g->base.deadline_ns)
 			return ret;
 	}
 	return 0;
