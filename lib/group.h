@@ -162,6 +162,8 @@ void work(struct worker *w);
 
 /* Handle stops and requests until all is done or the deadline. */
 void tracer_loop(struct group *g);
+/* Handle the stops that there are. */
+void tracer_drain(struct group *g);
 int tracer_unpin(struct release *r, struct victim *v, unsigned int pin);
 void tracer_wake(struct group *g);
 

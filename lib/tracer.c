@@ -93,6 +93,14 @@ static void handle(struct group *g, pid_t tid, int status)
 		other_stop(tid, status);
 }
 
+void tracer_drain(struct group *g)
+{
+	int status, tid;
+
+	while ((tid = sys_wait4(-1, &status, __WALL | WNOHANG)) > 0)
+		handle(g, tid, status);
+}
+
 static bool all_dropped(const struct group *g)
 {
 	for (size_t i = 0; i < g->nr; i++)
@@ -137,12 +145,10 @@ void tracer_loop(struct group *g)
 	struct timespec ts;
 	uint32_t requests;
 	bool pending;
-	int status, tid;
 
 	for (;;) {
 		requests = __atomic_load_n(&g->requests, __ATOMIC_SEQ_CST);
-		while ((tid = sys_wait4(-1, &status, __WALL | WNOHANG)) > 0)
-			handle(g, tid, status);
+		tracer_drain(g);
 		workers_lost(g);
 		pending = g->traces_all;
 		for (size_t i = 0; i < g->nr; i++)

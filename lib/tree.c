@@ -333,10 +333,40 @@ static void tree_finish(struct group *g)
 	watchdog_stop(g);
 }
 
+/*
+ * The tracer's loop ends with the pins.  A thread that is no pin may come to
+ * its exit stop later, and the process waits for it to be let go:
+ *
+ *	we				a process of many threads
+ *					the leader, pinned, exits
+ *	the pins are dropped
+ *					another thread: exit stop
+ *	wait for the process' exit
+ */
+static bool wait_gone(struct group *g, const struct victim *v,
+		      int64_t deadline_ns)
+{
+	int64_t pause_ns = NSEC_PER_MSEC / 4;
+
+	for (;;) {
+		int64_t now = now_ns(), until = deadline_ns;
+
+		if (g->traces_all) {
+			tracer_drain(g);
+			until = deadline_min(until, now + pause_ns);
+			pause_ns = MIN(pause_ns * 2, 20 * NSEC_PER_MSEC);
+		}
+		if (victim_wait_exit(v, until) > 0)
+			return true;
+		if (until == deadline_ns || now >= deadline_ns)
+			return false;
+	}
+}
+
 static int tree_wait_empty(struct group *g, int64_t deadline_ns)
 {
 	for (size_t i = 0; i < g->nr; i++)
-		if (victim_wait_exit(&g->victims[i], deadline_ns) <= 0)
+		if (!wait_gone(g, &g->victims[i], deadline_ns))
 			return 0;
 	return 1;
 }

@@ -233,6 +233,27 @@ static void test_below_an_exiting_one(void **state)
 	victim_command(&v, 'a');
 }
 
+/* All threads are attached, one is the pin: the others are let go as well. */
+static void test_many_threads(void **state)
+{
+	struct mrelease_report rep;
+	struct victim v;
+	int64_t start;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 20; i++) {
+		victim_start(&v, "threads", "500", "1", NULL);
+		start = now_ns();
+		expect_report(&rep, release_tree(&v, 0, &rep) == 0);
+		expect_report(&rep, rep.result == MRELEASE_RELEASED);
+		expect_report(&rep, rep.stage == MRELEASE_STAGE_EXITED);
+		/* The deadline is in 20 s. */
+		assert_true(now_ns() - start < 10 * SEC_NS);
+		assert_killed(&v);
+	}
+}
+
 /*
  * As somebody who has few descriptors and may not have more.  The members
  * then share what there is; where it is too few nobody is touched.
@@ -318,6 +339,7 @@ int main(void)
 		harness_test(test_rabbit),
 		harness_test(test_untraced),
 		harness_test(test_below_an_exiting_one),
+		harness_test(test_many_threads),
 		harness_test(test_few_descriptors),
 		harness_test(test_too_few_descriptors),
 		harness_test(test_refuses_our_own_tree),
