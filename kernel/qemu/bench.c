@@ -10,6 +10,10 @@
  *	esrch N		how often kill, a delay, process_mrelease finds nothing
  *	back N		from the kill to the last byte of 64 MiB uncharged:
  *			median, p95, p99
+ *	threads N	process_mrelease of a victim with N threads that hold no
+ *			robust futex and cannot run meanwhile
+ *	oom N		from the death of a victim of the OOM killer, 1 GiB, that
+ *			cannot exit, until its memory is gone
  *
  * One result line each, "ok": the numbers are in the comments.
  */
@@ -20,6 +24,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <time.h>
 
 #include "mm/mrelease_common.h"
@@ -278,6 +284,138 @@ static void run_back(int n)
 	}
 }
 
+static int threads_up;
+
+static void *sleeper(void *arg)
+{
+	__atomic_add_fetch(&threads_up, 1, __ATOMIC_SEQ_CST);
+	for (;;)
+		pause();
+	return arg;
+}
+
+/* All of it on one CPU, where the caller has the say. */
+static void run_threads(int n)
+{
+	struct sched_param sp = { .sched_priority = 50 };
+	size_t stack = 4 * 4096;
+	long long ns[5], start;
+	cpu_set_t one;
+	int i, pfd[2], ret = 0;
+	pid_t pid;
+	char c;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	if (sched_setaffinity(0, sizeof(one), &one) || pipe(pfd))
+		fatal("setup");
+	for (i = 0; i < 5; i++) {
+		pid = fork();
+		if (pid < 0)
+			fatal("fork");
+		if (!pid) {
+			char *stacks = mmap(NULL, n * stack,
+					    PROT_READ | PROT_WRITE,
+					    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			pthread_attr_t attr;
+			pthread_t t;
+			int k;
+
+			pthread_attr_init(&attr);
+			for (k = 0; k < n; k++) {
+				pthread_attr_setstack(&attr, stacks + k * stack,
+						      stack);
+				if (pthread_create(&t, &attr, sleeper, NULL))
+					_exit(1);
+			}
+			while (__atomic_load_n(&threads_up, __ATOMIC_SEQ_CST) < n)
+				sched_yield();
+			if (write(pfd[1], "", 1) != 1)
+				_exit(1);
+			for (;;)
+				pause();
+		}
+		if (read(pfd[0], &c, 1) != 1)
+			fatal("threads");
+		ret = mr_pidfd_open(pid, 0);
+		if (sched_setscheduler(0, SCHED_FIFO, &sp))
+			fatal("SCHED_FIFO");
+		mr_send(ret, SIGKILL, NULL, 0);
+		start = now();
+		if (mr_release(ret, 0))
+			fatal("process_mrelease");
+		ns[i] = now() - start;
+		sp.sched_priority = 0;
+		sched_setscheduler(0, SCHED_OTHER, &sp);
+		sp.sched_priority = 50;
+		waitpid(pid, NULL, 0);
+		close(ret);
+	}
+	printf("# %d threads, ", n);
+	quantiles("process_mrelease", ns, 5);
+}
+
+static pid_t oom_child(struct mr_cgroup *cg, const char *adj, size_t size,
+		       int up)
+{
+	pid_t pid = fork();
+	char *addr;
+
+	if (pid < 0)
+		fatal("fork");
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	mr_cgroup_join(cg);
+	mr_write_file("/proc/self/oom_score_adj", adj);
+	addr = mr_fill(size);
+	if (write(up, &addr, sizeof(addr)) != sizeof(addr))
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static void run_oom(int n)
+{
+	long long *ns = calloc(n, sizeof(*ns)), start;
+	size_t size = 1024 * MB;
+	int i, pfd[2], status;
+
+	if (pipe(pfd))
+		fatal("pipe");
+	for (i = 0; i < n; i++) {
+		struct mr_victim v = {};
+		struct mr_cgroup cg;
+		pid_t pid, filler;
+		char file[128], *addr;
+
+		if (!mr_cgroup_make(&cg))
+			fatal("cgroup");
+		snprintf(file, sizeof(file), "%s/memory.max", cg.path);
+		mr_write_file(file, "1100M");
+		pid = oom_child(&cg, "1000", size, pfd[1]);
+		if (read(pfd[0], &addr, sizeof(addr)) != sizeof(addr) || !addr)
+			fatal("victim");
+		mr_adopt(&v, pid, addr, size);
+		if (ptrace(PTRACE_SEIZE, pid, NULL, PTRACE_O_TRACEEXIT))
+			fatal("ptrace");
+		filler = oom_child(&cg, "-1000", 200 * MB, pfd[1]);
+		if (waitpid(pid, &status, __WALL) != pid ||
+		    status >> 8 != (SIGTRAP | PTRACE_EVENT_EXIT << 8))
+			fatal("exit stop");
+		start = now();
+		while (mr_pages_there(&v))
+			sched_yield();
+		ns[i] = now() - start;
+		ptrace(PTRACE_CONT, pid, NULL, NULL);
+		kill(filler, SIGKILL);
+		waitpid(filler, NULL, 0);
+		mr_reap(&v);
+		mr_cgroup_remove(&cg);
+	}
+	quantiles("# OOM kill of 1 GiB, memory gone after", ns, n);
+}
+
 int main(int argc, char **argv)
 {
 	int n = argc > 2 ? atoi(argv[2]) : 0;
@@ -296,6 +434,10 @@ int main(int argc, char **argv)
 		run_esrch(n);
 	else if (!strcmp(argv[1], "back"))
 		run_back(n);
+	else if (!strcmp(argv[1], "threads"))
+		run_threads(n);
+	else if (!strcmp(argv[1], "oom"))
+		run_oom(n);
 	else
 		return 2;
 	printf("ok 1 %s\n", argv[1]);
