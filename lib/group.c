@@ -166,6 +166,17 @@ static void group_exits(struct group *g)
 	group_verdict(g, empty);
 }
 
+/* Who shares a member's memory dies with it: all of them, or nobody does. */
+static int check_sharers(struct group *g)
+{
+	if (!(g->base.opts.flags & MRELEASE_KILL_SHARERS))
+		return 0;
+	for (size_t i = 0; i < g->nr; i++)
+		if (sharers_check(&g->base, &g->victims[i]) == -EPERM)
+			return -EPERM;
+	return 0;
+}
+
 static int group_kill(struct group *g)
 {
 	int ret;
@@ -173,6 +184,9 @@ static int group_kill(struct group *g)
 	workers_start(g);
 	if (g->ops->hold) {
 		ret = g->ops->hold(g);
+		/* A tree's members are known only now. */
+		if (ret == 0 && g->is_tree)
+			ret = check_sharers(g);
 		if (ret < 0)
 			return ret;
 	}
@@ -219,13 +233,9 @@ static int group_steps(struct group *g)
 		g->rep.result = MRELEASE_WOULD_KILL;
 		return 0;
 	}
-	if (g->base.opts.flags & MRELEASE_KILL_SHARERS) {
-		for (size_t i = 0; i < g->nr; i++) {
-			ret = sharers_check(&g->base, &g->victims[i]);
-			if (ret == -EPERM)
-				return ret;
-		}
-	}
+	ret = check_sharers(g);
+	if (ret < 0)
+		return ret;
 	if (g->base.opts.soft_signal) {
 		g->rep.members = g->nr;
 		ret = group_soft(g);
