@@ -200,12 +200,12 @@ static void test_ancestor_allowed(void **state)
 		int fd, ret;
 
 		below = fork();
-		if (below) {
-			if (write(pipefd[1], &below, sizeof(below)) < 0)
-				_exit(1);
-			for (;;)
-				pause();
-		}
+		while (below)
+			pause();
+		/* From here: the parent may be dead before it could. */
+		below = getpid();
+		if (write(pipefd[1], &below, sizeof(below)) < 0)
+			_exit(1);
 		fd = mrelease_open(parent, 0);
 		ret = try_to_release(fd, MRELEASE_ALLOW_ANCESTOR, &rep);
 		_exit(ret || rep.result != MRELEASE_RELEASED ||
