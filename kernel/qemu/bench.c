@@ -5,10 +5,10 @@
  *	exit N		fork + exit + wait, and fork + exec + exit + wait; under
  *			-icount shift=0 a nanosecond is an instruction
  *	meet N		kill + process_mrelease of a victim of 64 mappings that
- *			is free to run: time, and with CONFIG_LOCK_STAT how
- *			often the page table locks were fought for
+ *			is free to run, and frees its memory at the same time
  *	esrch N		how often kill, a delay, process_mrelease finds nothing
- *	back N		from the kill to the last byte of 64 MiB uncharged:
+ *	back N		from the kill to the last byte of 64 MiB uncharged, of a
+ *			victim that is free to run, starved, or in state D:
  *			median, p95, p99
  *	threads N	process_mrelease of a victim with N threads that hold no
  *			robust futex and cannot run meanwhile
@@ -29,6 +29,7 @@
 #include <time.h>
 
 #include "mm/mrelease_common.h"
+#include "mm/mrelease_fuse.h"
 
 static long long now(void)
 {
@@ -62,26 +63,26 @@ static void quantiles(const char *what, long long *ns, int n)
 static void run_exit(int n)
 {
 	char *argv[] = { "/tests/bench", "nothing", NULL };
-	int exec, i, half, status;
-	long long start, ns;
+	long long start = 0, ns;
+	int exec, i, status;
 
 	for (exec = 0; exec < 2; exec++) {
-		/* The first half warms caches up. */
-		for (half = 0; half < 2; half++) {
-			start = now();
-			for (i = 0; i < n; i++) {
-				pid_t pid = fork();
+		/* The first ones warm caches up. */
+		for (i = -500; i < n; i++) {
+			pid_t pid;
 
-				if (!pid) {
-					if (exec)
-						execv(argv[0], argv);
-					_exit(0);
-				}
-				if (pid < 0 || waitpid(pid, &status, 0) != pid)
-					fatal("fork");
+			if (i == 0)
+				start = now();
+			pid = fork();
+			if (!pid) {
+				if (exec)
+					execv(argv[0], argv);
+				_exit(0);
 			}
-			ns = now() - start;
+			if (pid < 0 || waitpid(pid, &status, 0) != pid)
+				fatal("fork");
 		}
+		ns = now() - start;
 		printf("# cost: %s %lld ns each, n %d\n",
 		       exec ? "fork+exec+exit+wait" : "fork+exit+wait", ns / n,
 		       n);
@@ -123,52 +124,22 @@ static pid_t many_mappings(int nr, size_t size)
 	return pid;
 }
 
-static void lock_stat(void)
-{
-	char line[512], name[64];
-	FILE *f = fopen("/proc/lock_stat", "re");
-	double bounces, contentions, rest[5];
-
-	if (!f)
-		return;
-	while (fgets(line, sizeof(line), f)) {
-		char *colon = strrchr(line, ':');
-
-		if (!colon || (!strstr(line, "ptlock") &&
-			       !strstr(line, "mmap_lock")))
-			continue;
-		if (sscanf(colon + 1, "%lf %lf %lf %lf %lf %lf %lf", &bounces,
-			   &contentions, &rest[0], &rest[1], &rest[2],
-			   &rest[3], &rest[4]) != 7)
-			continue;
-		*colon = '\0';
-		sscanf(line, "%63s", name);
-		printf("# lock_stat %s: contended %.0f times, waited %.0f us in all, acquired %.0f times\n",
-		       name, contentions, rest[2], rest[4] > 0 ? rest[4] : 0);
-	}
-	fclose(f);
-}
-
 static void run_meet(int n)
 {
 	long long *reap = calloc(n, sizeof(*reap)), start;
 	long long *gone = calloc(n, sizeof(*gone));
 	int i, got = 0, missed = 0;
 
-	mr_write_file("/proc/sys/kernel/lock_stat", "0");
-	mr_write_file("/proc/lock_stat", "0");
 	for (i = 0; i < n; i++) {
 		pid_t pid = many_mappings(64, 2 * MB);
 		int fd = mr_pidfd_open(pid, 0), ret;
 
-		mr_write_file("/proc/sys/kernel/lock_stat", "1");
 		start = now();
 		mr_send(fd, SIGKILL, NULL, 0);
 		ret = mr_release(fd, 0);
 		reap[got] = now() - start;
 		waitpid(pid, NULL, 0);
 		gone[got] = now() - start;
-		mr_write_file("/proc/sys/kernel/lock_stat", "0");
 		if (ret)
 			missed++;
 		else
@@ -181,7 +152,6 @@ static void run_meet(int n)
 		quantiles("# kill to return", reap, got);
 		quantiles("# kill to exit", gone, got);
 	}
-	lock_stat();
 }
 
 static void run_esrch(int n)
@@ -219,6 +189,11 @@ static const char * const ways[] = {
 	"kill + wait", "kill + process_mrelease", "EXPEDITE",
 };
 
+enum state { FREE, STARVED, STUCK, STATES };
+static const char * const states[] = {
+	"free to run", "starved", "stuck in the kernel",
+};
+
 /* Two loops that have something better to do, on a machine with two CPUs. */
 static void hogs(pid_t *pids)
 {
@@ -234,54 +209,151 @@ static void hogs(pid_t *pids)
 	}
 }
 
+static char state_of(pid_t pid)
+{
+	char path[64], buf[256] = "", *p;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (read(fd, buf, sizeof(buf) - 1) < 0)
+		buf[0] = '\0';
+	close(fd);
+	p = strrchr(buf, ')');
+	return p ? p[2] : 0;
+}
+
 /*
- * The charge says when the memory is back.  "Starved": the victim is
- * SCHED_IDLE and both CPUs are busy, as with a batch job on a loaded machine.
+ * Waits for a server that has its request and does not answer: once killed, in
+ * state D until the server is gone.
+ */
+static void spawn_stuck(struct mr_victim *v, struct mr_server *s, size_t size)
+{
+	char path[64], c;
+	int pfd[2];
+
+	memset(v, 0, sizeof(*v));
+	if (!mr_cgroup_make(&v->cg) || pipe(pfd))
+		fatal("cgroup");
+	v->pid = fork();
+	if (v->pid < 0)
+		fatal("fork");
+	if (!v->pid) {
+		char *buf;
+		int fd;
+
+		close(s->fd);
+		mr_cgroup_join(&v->cg);
+		buf = mr_fill(size);
+		if (write(pfd[1], "", 1) != 1)
+			_exit(1);
+		snprintf(path, sizeof(path), "%s/file", s->dir);
+		fd = open(path, O_RDONLY | O_DIRECT);
+		if (fd < 0 || read(fd, buf, 4096) != 4096)
+			_exit(1);
+		_exit(0);
+	}
+	if (read(pfd[0], &c, 1) != 1)
+		fatal("victim");
+	close(pfd[0]);
+	close(pfd[1]);
+	mr_wait_stalled(s);
+	if (mr_adopt(v, v->pid, NULL, size))
+		fatal("pidfd");
+}
+
+/* Longer than that, and it is said that it was longer. */
+#define PATIENCE_NS 3000000000LL
+
+/* From the kill until the charge says that the memory is back. */
+static long long one_back(enum state state, enum way way)
+{
+	struct mr_server server = {};
+	struct sched_param sp = {};
+	long long start, ns;
+	struct mr_victim v;
+
+	if (state == STUCK) {
+		if (mr_server_start(&server))
+			fatal("FUSE");
+		spawn_stuck(&v, &server, 64 * MB);
+	} else if (mr_spawn(&v, 64 * MB, true)) {
+		fatal("victim");
+	}
+	if (state == STARVED)
+		sched_setscheduler(v.pid, SCHED_IDLE, &sp);
+	start = now();
+	if (way == EXPEDITE) {
+		mr_send(v.pidfd, SIGKILL, NULL, PIDFD_SIGNAL_EXPEDITE);
+	} else {
+		mr_send(v.pidfd, SIGKILL, NULL, 0);
+		if (way == RELEASE)
+			mr_release(v.pidfd, 0);
+	}
+	while (mr_cgroup_current(&v.cg) > (long)(2 * MB) &&
+	       now() - start < PATIENCE_NS)
+		usleep(100);
+	ns = now() - start;
+	/* Its exit is not what is measured. */
+	if (state == STARVED)
+		sched_setscheduler(v.pid, SCHED_OTHER, &sp);
+	if (state == STUCK) {
+		if (state_of(v.pid) != 'D')
+			fatal("the victim is not stuck");
+		mr_server_stop(&server);
+	}
+	mr_reap(&v);
+	return ns;
+}
+
+/*
+ * The ways take turns, so that what else happens hits all of them.  "Starved":
+ * the victim is SCHED_IDLE and both CPUs are busy, as with a batch job on a
+ * loaded machine.
  */
 static void run_back(int n)
 {
-	long long *ns = calloc(n, sizeof(*ns)), start;
-	int i, k, way;
+	long long *ns[WAYS];
+	int state, way, k, last = mr_has_expedite() ? EXPEDITE : RELEASE;
 
-	for (i = 0; i < 2 * WAYS; i++) {
-		bool starved = i >= WAYS;
+	for (way = 0; way < WAYS; way++)
+		ns[way] = calloc(n + 4, sizeof(**ns));
+	for (state = 0; state < STATES; state++) {
+		/* The first way takes all of the patience each time. */
+		int rounds = state == STARVED ? (n + 9) / 10 : n;
 		pid_t h[2] = {};
 
-		way = i % WAYS;
-		if (way == EXPEDITE && !mr_has_expedite())
-			continue;
-		if (starved)
+		if (state == STARVED)
 			hogs(h);
-		for (k = 0; k < n; k++) {
-			struct sched_param sp = {};
-			struct mr_victim v;
-
-			if (mr_spawn(&v, 64 * MB, true))
-				fatal("victim");
-			if (starved)
-				sched_setscheduler(v.pid, SCHED_IDLE, &sp);
-			start = now();
-			if (way == EXPEDITE) {
-				mr_send(v.pidfd, SIGKILL, NULL,
-					PIDFD_SIGNAL_EXPEDITE);
-			} else {
-				mr_send(v.pidfd, SIGKILL, NULL, 0);
-				if (way == RELEASE)
-					mr_release(v.pidfd, 0);
+		for (k = 0; k < rounds; k++) {
+			for (way = 0; way <= last; way++) {
+				/* That one never comes back. */
+				if (state == STUCK && way == WAIT && k >= 3)
+					continue;
+				ns[way][k] = one_back(state, way);
 			}
-			while (mr_cgroup_current(&v.cg) > (long)(2 * MB))
-				usleep(100);
-			ns[k] = now() - start;
-			mr_reap(&v);
 		}
-		for (k = 0; k < 2 && starved; k++) {
+		for (k = 0; k < 2 && state == STARVED; k++) {
 			kill(h[k], SIGKILL);
 			waitpid(h[k], NULL, 0);
 		}
-		printf("# 64 MiB back, victim %s, ",
-		       starved ? "starved" : "free to run");
-		quantiles(ways[way], ns, n);
+		for (way = 0; way <= last; way++) {
+			if (state == STUCK && way == WAIT) {
+				printf("# 64 MiB back, %s, %s: not within 3 s, %d of 3\n",
+				       states[state], ways[way],
+				       (ns[way][0] >= PATIENCE_NS) +
+				       (ns[way][1] >= PATIENCE_NS) +
+				       (ns[way][2] >= PATIENCE_NS));
+				continue;
+			}
+			printf("# 64 MiB back, %s, ", states[state]);
+			quantiles(ways[way], ns[way], rounds);
+		}
 	}
+	for (way = 0; way < WAYS; way++)
+		free(ns[way]);
 }
 
 static int threads_up;

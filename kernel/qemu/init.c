@@ -135,6 +135,23 @@ static void setup(void)
 	sethostname("mrelease", 8);
 }
 
+/* Swap in memory: what is reclaimed has somewhere to go. */
+static void swap_on(void)
+{
+	pid_t pid = fork();
+	int status = 1;
+
+	if (!pid) {
+		execl("/bin/sh", "sh", "-c",
+		      "echo 256M >/sys/block/zram0/disksize &&"
+		      "mkswap /dev/zram0 >/dev/null && swapon /dev/zram0",
+		      NULL);
+		_exit(1);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+		die("swap");
+}
+
 static const char *skip_space(const char *s)
 {
 	while (*s == ' ' || *s == '\t')
@@ -261,7 +278,7 @@ static void run_program(int number, char **argv, int seconds)
 	pid_t pid;
 
 	/* Of a wrapper the last argument says what is run. */
-	if (!strcmp(name, "/library/contain"))
+	if (!strncmp(name, "/library/", 9))
 		for (i = 1; argv[i]; i++)
 			name = argv[i];
 	if (strrchr(name, '/'))
@@ -510,6 +527,8 @@ int main(void)
 		shell();
 		reboot(RB_AUTOBOOT);
 	}
+	if (getenv("swap"))
+		swap_on();
 	snprintf(path, sizeof(path), "/lists/%s", list ? list : "check");
 	if (read_line("/proc/sys/kernel/osrelease", text, sizeof(text)))
 		say("# Linux %s, list %s\n", text, list ? list : "check");
