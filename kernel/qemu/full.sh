@@ -67,7 +67,7 @@ part_base()
 
 	build base "$src/base" "$here/kernel.config"
 	initramfs base
-	boot base base 900
+	boot base base 1800
 	if [ ! -s "$src/base-base.token" ]; then
 		one "base: the machine reached its end" 1
 		return
