@@ -380,7 +380,9 @@ MRELEASE_API int mrelease_prepare(int pidfd, const struct mrelease_opts *opts,
  * a cpuset that keeps the caller from some CPUs.
  *
  * Runs a helper process that shares the caller's memory and file descriptors
- * for the time of the call, at nice -20 where that is allowed; it sends no
+ * for the time of the call, at nice -20 where that is allowed, and for a
+ * victim of more than 64 threads SCHED_FIFO until its memory is back; it
+ * sends no
  * SIGCHLD and only wait calls with __WALL or __WCLONE could see it.
  *
  * Return: 0 when the release went as far as it could, see report->result;

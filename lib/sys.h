@@ -182,6 +182,8 @@ static inline int sys_int(long ret)
 	sys_int(sys4(SYS_rt_sigprocmask, how, set, old, 8))
 #define sys_sigtimedwait(set, ts) \
 	sys_int(sys4(SYS_rt_sigtimedwait, set, 0, ts, 8))
+#define sys_sched_setscheduler(pid, policy, param) \
+	sys_int(sys3(SYS_sched_setscheduler, pid, policy, param))
 #define sys_getcpu(cpu) sys_int(sys3(SYS_getcpu, cpu, NULL, NULL))
 #define sys_sched_setaffinity(pid, len, mask) \
 	sys_int(sys3(SYS_sched_setaffinity, pid, len, mask))
