@@ -201,9 +201,12 @@ static int group_kill(struct group *g)
 	if (ret < 0)
 		return ret;
 	mark_killed(g, 0);
+	sharers_exit(&g->base);
 	robust_visit(&g->base);
-	for (unsigned int i = 0; i < MAX(g->nr_workers, 1u); i++)
+	for (unsigned int i = 0; i < MAX(g->nr_workers, 1u); i++) {
 		g->workers[i].r.visited = g->base.visited;
+		g->workers[i].r.sharer_left = g->base.sharer_left;
+	}
 	workers_go(g, 1);
 	if (!g->nr_workers)
 		work(&g->workers[0]);

@@ -318,6 +318,8 @@ int sharers_find(const struct victim *v, struct scratch *s,
 void sharers_note(struct victim *v, const struct sharers *found);
 int sharers_check(struct release *r, struct victim *v);
 int sharers_kill(struct release *r, struct victim *v);
+/* False: one of those that were killed is still there. */
+bool sharers_exit(struct release *r);
 void sharers_wait(struct release *r);
 
 /* verify.c */
@@ -374,6 +376,8 @@ struct release {
 	/* pidfds of sharers that were killed with it. */
 	int sharer_fds[64];
 	unsigned int nr_sharer_fds;
+	/* One did not exit in time: nothing may be reaped. */
+	bool sharer_left;
 	/* Second reaper for big address spaces. */
 	struct helper second;
 	uint32_t second_go;

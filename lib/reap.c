@@ -10,8 +10,11 @@ static int shared_with(struct release *r, struct victim *v)
 	struct sharers found;
 	int ret;
 
-	if (r->opts.flags & MRELEASE_KILL_SHARERS)
+	if (r->opts.flags & MRELEASE_KILL_SHARERS) {
 		sharers_kill(r, v);
+		if (!sharers_exit(r))
+			return -EBUSY;
+	}
 	ret = sharers_find(v, r->scratch, NULL, NULL, &found);
 	if (ret < 0)
 		return ret;
@@ -33,10 +36,14 @@ static int not_yet(struct release *r, struct victim *v, int64_t give_up_ns)
 	if (victim_status(v, &st) == 0 && st.dumping_core) {
 		v->rep.notes |= MRELEASE_NOTE_COREDUMP;
 		give_up_ns = r->deadline_ns;
-	} else if (shared_with(r, v) > 0 &&
-		   !(r->opts.flags & MRELEASE_KILL_SHARERS)) {
-		v->rep.notes |= MRELEASE_NOTE_SHARED;
-		return -EBUSY;
+	} else {
+		int ret = shared_with(r, v);
+
+		if (ret == -EBUSY ||
+		    (ret > 0 && !(r->opts.flags & MRELEASE_KILL_SHARERS))) {
+			v->rep.notes |= MRELEASE_NOTE_SHARED;
+			return -EBUSY;
+		}
 	}
 	if (now_ns() >= deadline_min(give_up_ns, r->deadline_ns))
 		return -EBUSY;

@@ -133,8 +133,11 @@ static bool left_mm(const struct victim *v)
 
 void release_memory(struct release *r, struct victim *v)
 {
-	int ret = robust_settle(r, v);
-	bool late = ret == 0 && left_mm(v);
+	bool late;
+	int ret;
+
+	ret = sharers_exit(r) ? robust_settle(r, v) : -ETIMEDOUT;
+	late = ret == 0 && left_mm(v);
 
 	if (ret == 0)
 		ret = reap(r, v);

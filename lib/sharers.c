@@ -128,6 +128,18 @@ static int kill_one(void *arg, pid_t pid)
 }
 
 /* Those that were killed with the victim: gone too, when the call returns. */
+/*
+ * Before anything is reaped: they have robust lists of their own, in this
+ * memory.  It stays whole until the last of them has walked his.
+ */
+bool sharers_exit(struct release *r)
+{
+	for (unsigned int i = 0; i < r->nr_sharer_fds; i++)
+		if (wait_fd(r->sharer_fds[i], POLLIN, r->deadline_ns) <= 0)
+			r->sharer_left = true;
+	return !r->sharer_left;
+}
+
 void sharers_wait(struct release *r)
 {
 	for (unsigned int i = 0; i < r->nr_sharer_fds; i++) {

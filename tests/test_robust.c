@@ -4,6 +4,7 @@
  * after kill -9, and never waits for a dead owner.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -33,7 +34,8 @@ static void expect_locks(struct victim *survivor, const char *locks)
 static void start_survivor(struct victim *v, struct victim_setup *setup,
 			   const struct robust_case *c)
 {
-	if (strcmp(c->holder, "robust-pending"))
+	if (strcmp(c->holder, "robust-pending") &&
+	    strcmp(c->holder, "robust-sharer"))
 		victim_start_with(v, setup, "robust-survivor", c->locks, NULL);
 	else
 		victim_start_with(v, setup, "robust-pending-survivor", NULL);
@@ -62,7 +64,8 @@ static void run_case(const struct robust_case *c)
 	expect_report(&rep, release(&holder, &opts, &rep) == 0);
 	expect_report(&rep, rep.result == MRELEASE_RELEASED);
 	/* Unpinned, it can have exited before its lists were looked at. */
-	expect_report(&rep, rep.notes & note || c->flags & MRELEASE_NO_PIN);
+	expect_report(&rep, rep.notes & note || c->flags & MRELEASE_NO_PIN ||
+				    c->flags & MRELEASE_KILL_SHARERS);
 	if (!c->waiting)
 		start_survivor(&survivor, &setup, c);
 	expect_locks(&survivor, c->locks);
@@ -131,6 +134,28 @@ static void test_pending(void **state)
 
 	(void)state;
 	run_rounds(&c, 20);
+}
+
+/*
+ * Not the victim's lock, but that of somebody killed with it, who comes last
+ * to the only CPU.
+ */
+static void test_sharer(void **state)
+{
+	static const struct robust_case c = {
+		"robust-sharer", "16", "1", MRELEASE_KILL_SHARERS, false, false
+	};
+	cpu_set_t all, one;
+	struct victim busy;
+
+	(void)state;
+	sched_getaffinity(0, sizeof(all), &all);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	victim_start(&busy, "spinning", "1", NULL);
+	run_rounds(&c, 3);
+	sched_setaffinity(0, sizeof(all), &all);
 }
 
 static void test_waiting_survivor(void **state)
@@ -224,6 +249,7 @@ int main(void)
 		harness_test(test_other_thread),
 		harness_test(test_many_threads),
 		harness_test(test_pending),
+		harness_test(test_sharer),
 		harness_test(test_waiting_survivor),
 		harness_test(test_no_pin),
 		harness_test(test_no_pin_many_threads),

@@ -185,6 +185,47 @@ int victim_robust_survivor(int argc, char **argv)
 	serve(NULL, 0);
 }
 
+/* Raw calls only: a process of its own on its parent's thread pointer. */
+static int sharer_with_a_lock(void *unused)
+{
+	struct sched_param param = { 0 };
+
+	(void)unused;
+	/* The last to get a processor: it dies late. */
+	syscall(SYS_sched_setscheduler, 0, SCHED_IDLE, &param);
+	atomic_store(&locks->pending_word,
+		     (uint32_t)syscall(SYS_gettid) | FUTEX_WAITERS);
+	if (syscall(SYS_set_robust_list, &by_hand, sizeof(by_hand)))
+		return 1;
+	atomic_fetch_add(&held, 1);
+	for (;;)
+		pause();
+	return 0;
+}
+
+/* robust-sharer [MIB]: the lock of robust-pending, held by who shares it. */
+int victim_robust_sharer(int argc, char **argv)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	pid_t pid;
+
+	memory_len = number(argc, argv, 1, 1) * MIB;
+	map_locks(1);
+	memory = fill_anon(memory_len);
+	by_hand.list.next = &by_hand.list;
+	by_hand.futex_offset =
+		(char *)&locks->pending_word - (char *)&locks->pending;
+	by_hand.list_op_pending = &locks->pending;
+	pid = clone(sharer_with_a_lock, stack + sizeof(stack),
+		    CLONE_VM | SIGCHLD, NULL);
+	if (pid < 0)
+		die("clone");
+	while (!atomic_load(&held))
+		sched_yield();
+	ready(getpid(), pid, memory, memory_len);
+	serve(memory, memory_len);
+}
+
 /* robust-pending-survivor: the same for the lock of robust-pending. */
 int victim_robust_pending_survivor(int argc, char **argv)
 {
