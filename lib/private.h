@@ -231,7 +231,7 @@ struct victim {
 	unsigned int stopped;
 	/* Bit per pin: a worker asks the tracer to let it go. */
 	uint32_t want_unpin;
-	/* It is being reaped, and by how many others (group.c). */
+	/* It is being reaped, and with help from which workers: a bit each. */
 	uint32_t reaping;
 	uint32_t helping;
 	/* Clock ticks since the boot: with the number, who it is. */
@@ -392,6 +392,8 @@ struct release {
 	bool in_helper;
 	/* Pins belong to another process: ask it. */
 	int (*unpin)(struct release *r, struct victim *v, unsigned int pin);
+	/* Workers of a group that live, a bit each; NULL: there are none. */
+	uint32_t (*alive_workers)(struct release *r);
 	int ret;
 };
 

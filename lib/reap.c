@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* process_mrelease(2), and what to make of each of its answers. */
 #include <linux/futex.h>
+#include <time.h>
 
 #include "private.h"
 
@@ -94,16 +95,21 @@ static int reap_one(struct release *r, struct victim *v)
 }
 
 /*
- * Pages that a helper has taken out of the page tables are back only when
- * its call returns: nothing is looked at before that.
+ * Pages that another worker has taken out of the page tables are back only
+ * when its call returns: nothing is looked at before that.  One that was
+ * killed in it has come back, too, when it lives no more; it wakes nobody.
  */
-static void wait_for_help(struct victim *v)
+static void wait_for_help(struct release *r, struct victim *v)
 {
+	struct timespec ts = { .tv_nsec = 10 * NSEC_PER_MSEC };
 	uint32_t n;
 
 	__atomic_store_n(&v->reaping, 0, __ATOMIC_SEQ_CST);
-	while ((n = __atomic_load_n(&v->helping, __ATOMIC_SEQ_CST)))
-		sys_futex(&v->helping, FUTEX_WAIT, n, NULL);
+	if (!r->alive_workers)
+		return;
+	while ((n = __atomic_load_n(&v->helping, __ATOMIC_SEQ_CST)) &&
+	       n & r->alive_workers(r))
+		sys_futex(&v->helping, FUTEX_WAIT, n, &ts);
 }
 
 int reap(struct release *r, struct victim *v)
@@ -112,6 +118,6 @@ int reap(struct release *r, struct victim *v)
 
 	__atomic_store_n(&v->reaping, 1, __ATOMIC_SEQ_CST);
 	ret = reap_one(r, v);
-	wait_for_help(v);
+	wait_for_help(r, v);
 	return ret;
 }

@@ -9,15 +9,18 @@
 #include "group.h"
 
 /* The queue is empty: be the second reaper of whoever is still at it. */
-static void help(struct group *g)
+static void help(struct worker *w)
 {
+	const uint32_t me = 1u << (w - w->g->workers);
+	struct group *g = w->g;
+
 	for (size_t i = 0; i < g->nr; i++) {
 		struct victim *v = &g->victims[i];
 
-		__atomic_add_fetch(&v->helping, 1, __ATOMIC_SEQ_CST);
+		__atomic_or_fetch(&v->helping, me, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n(&v->reaping, __ATOMIC_SEQ_CST))
 			sys_process_mrelease(v->pidfd, 0);
-		if (!__atomic_sub_fetch(&v->helping, 1, __ATOMIC_SEQ_CST))
+		if (!__atomic_and_fetch(&v->helping, ~me, __ATOMIC_SEQ_CST))
 			sys_futex(&v->helping, FUTEX_WAKE, 1, NULL);
 	}
 }
@@ -75,7 +78,19 @@ static void worker_main(void *arg)
 		return;
 	cpus_go(&w->r.cpus, w - g->workers);
 	work(w);
-	help(g);
+	help(w);
+}
+
+static uint32_t alive_workers(struct release *r)
+{
+	struct worker *w = (void *)((char *)r - offsetof(struct worker, r));
+	uint32_t alive = 0;
+
+	for (unsigned int i = 0; i < w->g->nr_workers; i++)
+		if (__atomic_load_n(&w->g->workers[i].helper.alive,
+				    __ATOMIC_ACQUIRE))
+			alive |= 1u << i;
+	return alive;
 }
 
 static void worker_init(struct group *g, struct worker *w)
@@ -87,6 +102,7 @@ static void worker_init(struct group *g, struct worker *w)
 		w->r.cache = &w->cache;
 	w->r.in_helper = true;
 	w->r.unpin = tracer_unpin;
+	w->r.alive_workers = alive_workers;
 	w->r.second.pid = 0;
 	w->helper.fn = worker_main;
 	w->helper.arg = w;
