@@ -358,8 +358,8 @@ MRELEASE_API int mrelease_open(pid_t pid, uint64_t inode);
  * @report: filled in as far as known, with the refusal if any; may be NULL
  * @ret_target: on success the target, freed with mrelease_target_free()
  *
- * Takes no pin and changes nothing about the process.  Holds nine file
- * descriptors (O_CLOEXEC) and about 450 KiB of resident memory.
+ * Takes no pin and changes nothing about the process.  Holds up to
+ * ten file descriptors (O_CLOEXEC) and about 520 KiB of resident memory.
  *
  * Return: 0; -EINVAL bad options or not a pidfd; -ESRCH gone; -EPERM refused
  * (report->refusal says why); -EMFILE, -ENOMEM, ...

@@ -147,6 +147,7 @@ static int cgroup_hold(struct group *g)
 		/* It had a soft signal's grace to be gone in. */
 		if (group_gone(g, v) || pin_seize(v, &g->scratch) < 0)
 			v->rep.notes |= MRELEASE_NOTE_NO_PIN;
+		group_ready(g, v);
 	}
 	return 0;
 }
@@ -177,23 +178,22 @@ static int kill_rounds(struct group *g)
 static int cgroup_kill(struct group *g)
 {
 	cleanup_fd int fd = -EBADF;
+	bool killed = false;
 	int ret;
 
 	if (g->has_kill) {
 		fd = sys_openat(g->fd, "cgroup.kill", O_WRONLY);
-		if (fd >= 0 && sys_write(fd, "1", 1) == 1) {
-			/*
-			 * Of a process whose leader is a zombie the kernel
-			 * (6.18) kills the leader only, the live threads run
-			 * on.  A pidfd's signal is for the whole process.
-			 */
-			group_signal(g, SIGKILL);
-			return 0;
-		}
+		killed = fd >= 0 && sys_write(fd, "1", 1) == 1;
 	}
+	/*
+	 * Also after cgroup.kill.  Of a process whose leader is a zombie the
+	 * kernel (6.18) kills the leader only, the live threads run on; a
+	 * pidfd's signal is for the whole process.  And who was forked since
+	 * the listing may share a member's memory (shared.c).
+	 */
 	ret = kill_rounds(g);
 	thaw(g);
-	return ret;
+	return killed ? 0 : ret;
 }
 
 /* v1 has no event for it: the members' pidfds, then a look at the list. */

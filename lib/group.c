@@ -203,6 +203,7 @@ static int group_kill(struct group *g)
 	mark_killed(g, 0);
 	sharers_exit(&g->base);
 	robust_visit(&g->base);
+	shared_look(g);
 	for (unsigned int i = 0; i < MAX(g->nr_workers, 1u); i++) {
 		g->workers[i].r.visited = g->base.visited;
 		g->workers[i].r.sharer_left = g->base.sharer_left;
@@ -354,7 +355,9 @@ int group_run(int fd, const struct group_ops *ops,
 		goto out;
 	release_init(&g->base, &o, o.deadline_ns);
 	g->base.scratch = &g->scratch;
+	g->base.tids = &g->tids;
 	g->base.in_helper = true;
+	tids_init(&g->tids);
 	g->ops = ops;
 	g->fd = fd;
 	g->freezer.fd = -EBADF;

@@ -106,6 +106,7 @@ struct group {
 	struct mrelease_report rep;
 	int ret;
 	bool done;
+	struct tids tids;
 	struct scratch scratch;
 	char stack[1024 * 1024] __attribute__((aligned(4096)));
 };
@@ -125,6 +126,9 @@ void group_note_dead(struct group *g, struct victim *v);
 bool group_is_dead_one(const struct group *g, const struct proc_stat *st);
 /* Is it reaped?  Then its number means nobody, or a stranger. */
 bool group_gone(struct group *g, struct victim *v);
+
+/* Held, or pinned: what is to be known of it before the kill. */
+void group_ready(struct group *g, struct victim *v);
 
 /* group.c */
 
@@ -149,6 +153,11 @@ int children_of_thread(struct group *g, const struct victim *v, const char *tid,
 		       bool holding);
 /* No CONFIG_PROC_CHILDREN: by the parent's number in every stat file. */
 int children_by_ppid(struct group *g, pid_t parent, bool holding);
+
+/* shared.c */
+
+/* After the kill, before anything is reaped: whose memory has to wait? */
+void shared_look(struct group *g);
 
 /* worker.c */
 

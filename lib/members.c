@@ -157,6 +157,14 @@ int group_add(struct group *g, pid_t pid)
 	return 1;
 }
 
+void group_ready(struct group *g, struct victim *v)
+{
+	if (v->rep.threads <= MANY_THREADS)
+		return;
+	tids_open(&g->tids);
+	threads_note(v, &g->tids, &g->scratch);
+}
+
 static uint64_t weight(const struct victim *v)
 {
 	return v->rep.before.anon_bytes + v->rep.before.swap_bytes;

@@ -32,6 +32,9 @@
 /* holds a robust futex and has to be let go (robust.c). */
 #define MAX_PINS 2
 
+/* More threads than this are worth something of their own. */
+#define MANY_THREADS 64
+
 /* util.c */
 
 int64_t now_ns(void);
@@ -225,6 +228,10 @@ struct victim {
 	bool killed;
 	bool reaped;
 	bool done;
+	/* Of a group: its robust lists were seen to be empty. */
+	bool settled;
+	/* Of a group: another has lists in the same memory (shared.c). */
+	bool shares_lists;
 	pid_t pins[MAX_PINS];
 	unsigned int nr_pins;
 	/* Bit per pin: it stands in its exit stop. */
@@ -234,6 +241,12 @@ struct victim {
 	/* It is being reaped, and with help from which workers: a bit each. */
 	uint32_t reaping;
 	uint32_t helping;
+	/* Every thread that it had before the kill; or none are noted. */
+	const pid_t *tids;
+	uint32_t nr_tids;
+	/* When, and the number that had been given away last. */
+	int64_t noted_ns;
+	uint64_t last_tid;
 	/* Clock ticks since the boot: with the number, who it is. */
 	uint64_t start_time;
 	int64_t kill_ns;
@@ -277,6 +290,29 @@ struct scratch {
 	char buf[256 * 1024];
 };
 
+/* threads.c: which threads a process has, while they die */
+
+/* Room for those of many processes, or of one very big one. */
+struct tids {
+	/* The number that was given away last; -EBADF: not open. */
+	int last_fd;
+	uint32_t used;
+	pid_t tid[16 * 1024];
+};
+
+void tids_init(struct tids *tids);
+void tids_open(struct tids *tids);
+/* fn for each of them; 1: cannot be listed, or what fn returned. */
+int threads_list(const struct victim *v, struct scratch *s,
+		 int (*fn)(void *arg, pid_t tid), void *arg, bool *ret_whole);
+/* Before the kill: note them, if they are many and there is room. */
+void threads_note(struct victim *v, struct tids *tids, struct scratch *s);
+/* After it: those that were not noted; whole: there are no others. */
+int threads_since(const struct victim *v, const struct tids *tids,
+		  int (*fn)(void *arg, pid_t tid), void *arg, bool *ret_whole);
+/* False: that number is none of its threads' any more. */
+bool threads_has(const struct victim *v, pid_t tid);
+
 /* identify.c */
 
 bool is_pidfs(int fd);
@@ -297,7 +333,10 @@ bool robust_is_compat(const struct victim *v);
 
 /* Once for many victims: see to it that none of them is in user mode. */
 void robust_visit(struct release *r);
-/* 0: may be reaped.  1: must exit first.  -ETIMEDOUT, -ESRCH. */
+/*
+ * 0: may be reaped.  1: must exit first.  -ETIMEDOUT, -ESRCH.
+ * -EBUSY: only looked at, and would have to be waited for.
+ */
 int robust_settle(struct release *r, struct victim *v);
 
 /* reap.c */
@@ -370,6 +409,8 @@ struct release {
 	bool deadline_given;
 	struct victim *v;
 	struct scratch *scratch;
+	/* NULL: threads are not noted before the kill. */
+	struct tids *tids;
 	/* NULL: no cache is to be evicted. */
 	struct cache *cache;
 	struct helper helper;
@@ -388,6 +429,8 @@ struct release {
 	struct cpus cpus;
 	/* Every CPU has been visited since the kill (robust.c). */
 	bool visited;
+	/* Robust lists are only looked at: nobody is waited for. */
+	bool look_only;
 	/* We run in a helper of our own: may trace, may change affinity. */
 	bool in_helper;
 	/* Pins belong to another process: ask it. */

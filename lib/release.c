@@ -23,8 +23,6 @@
 
 /* Private memory from which a second reaper pays for its start. */
 #define SECOND_REAPER_BYTES (32ULL << 20)
-/* More threads than this outweigh nice -20. */
-#define MANY_THREADS 64
 
 void release_set_deadline(struct release *r, int64_t deadline_ns)
 {
@@ -136,7 +134,12 @@ void release_memory(struct release *r, struct victim *v)
 	bool late;
 	int ret;
 
-	ret = sharers_exit(r) ? robust_settle(r, v) : -ETIMEDOUT;
+	ret = sharers_exit(r) ? 0 : -ETIMEDOUT;
+	if (ret == 0 && !v->settled)
+		ret = robust_settle(r, v);
+	/* It comes back with the other one, or with its exit. */
+	if (ret == 0 && v->shares_lists)
+		ret = -EBUSY;
 	late = ret == 0 && left_mm(v);
 
 	if (ret == 0)
@@ -370,6 +373,7 @@ static void release_one(void *arg)
 		v->rep.notes |= MRELEASE_NOTE_NO_PIN;
 	if (r->cache)
 		cache_open(r->cache, v, r->scratch);
+	threads_note(v, r->tids, r->scratch);
 	hurry(r, v, true);
 	if (r->in_helper)
 		start_second(r, v);

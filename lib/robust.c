@@ -24,10 +24,10 @@
  * sleeps, or it has taken the signal, or it has been switched out, which is
  * forced by running on its CPU ourselves.
  */
-#include <dirent.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 
 #include "private.h"
 
@@ -132,6 +132,8 @@ static int settle_thread(struct release *r, struct victim *v, int stat_fd)
 				return 0;
 			}
 		}
+		if (r->look_only)
+			return -EBUSY;
 		if (now_ns() >= r->deadline_ns)
 			return -ETIMEDOUT;
 		if (victim_wait_exit(v, now_ns() + NSEC_PER_MSEC) > 0)
@@ -139,28 +141,43 @@ static int settle_thread(struct release *r, struct victim *v, int stat_fd)
 	}
 }
 
-static enum list_state list_state(const struct victim *v, pid_t tid)
+/* Where is the list?  LIST_HELD: at *ret_addr, and has to be looked at. */
+static enum list_state list_find(pid_t tid, uint64_t *ret_addr)
 {
-	struct robust_head head;
-	uint64_t addr = 0, len;
+	uint64_t len;
 	long ret;
 
-	ret = sys_get_robust_list(tid, &addr, &len);
+	*ret_addr = 0;
+	ret = sys_get_robust_list(tid, ret_addr, &len);
 	if (ret == -ESRCH)
 		return LIST_EMPTY;
 	if (ret < 0)
 		return LIST_UNKNOWN;
 	/* Never registered one, or the kernel has walked it. */
-	if (!addr)
-		return LIST_EMPTY;
+	return *ret_addr ? LIST_HELD : LIST_EMPTY;
+}
+
+static enum list_state head_state(const struct robust_head *head, uint64_t addr)
+{
+	return head->next != addr || head->list_op_pending ? LIST_HELD :
+							     LIST_EMPTY;
+}
+
+static enum list_state list_state(const struct victim *v, pid_t tid)
+{
+	struct robust_head head;
+	enum list_state state;
+	uint64_t addr;
+
+	state = list_find(tid, &addr);
+	if (state != LIST_HELD)
+		return state;
 	if (v->mem_fd < 0)
 		return LIST_UNKNOWN;
-	ret = sys_pread(v->mem_fd, &head, sizeof(head), addr);
 	/* No mm any more, or a head that the kernel could not read either. */
-	if (ret != sizeof(head))
+	if (sys_pread(v->mem_fd, &head, sizeof(head), addr) != sizeof(head))
 		return LIST_EMPTY;
-	return head.next != addr || head.list_op_pending ? LIST_HELD :
-							   LIST_EMPTY;
+	return head_state(&head, addr);
 }
 
 /*
@@ -193,6 +210,11 @@ static int let_exit(struct release *r, struct victim *v, pid_t tid)
 {
 	int ret;
 
+	/* Its number may have been given away since it was noted. */
+	if (v->task_fd >= 0 && !threads_has(v, tid))
+		return 0;
+	if (r->look_only)
+		return -EBUSY;
 	v->rep.notes |= MRELEASE_NOTE_ROBUST;
 	for (unsigned int i = 0; i < v->nr_pins; i++) {
 		if (v->pins[i] != tid)
@@ -209,6 +231,8 @@ static int let_exit(struct release *r, struct victim *v, pid_t tid)
 			return 0;
 		if (i < 256)
 			continue;
+		if (v->task_fd >= 0 && !threads_has(v, tid))
+			return 0;
 		if (now_ns() >= r->deadline_ns)
 			return -ETIMEDOUT;
 		/* No event tells of a walked list: the exit, or 1 ms. */
@@ -243,85 +267,102 @@ static int settle_one(struct release *r, struct victim *v, pid_t tid,
 	return state == LIST_UNKNOWN ? 1 : 0;
 }
 
-/* The threads of a listing in our buffer: as robust_settle(). */
-static int settle_listed(struct release *r, struct victim *v, long len,
-			 bool careful, uint32_t *listed)
-{
-	for (long off = 0; off < len;) {
-		struct dirent64 *d = (void *)(r->scratch->buf + off);
-		const char *p = d->d_name;
-		uint64_t tid;
-		int ret;
+/* Many threads, their list heads read some at a time. */
+struct settle {
+	struct release *r;
+	struct victim *v;
+	bool careful;
+	/* process_vm_readv() is not to be had. */
+	bool one_by_one;
+	unsigned int nr;
+	pid_t tid[64];
+	struct iovec remote[64];
+	struct robust_head head[64];
+};
 
-		off += d->d_reclen;
-		if (parse_u64(&p, p + strlen(p), &tid) < 0)
+static int settle_batch(struct settle *s)
+{
+	struct iovec local = { .iov_base = s->head };
+	pid_t tid = s->v->pins[0] ? s->v->pins[0] : s->v->tid;
+	unsigned int nr = s->nr, got = 0;
+	long len;
+	int ret;
+
+	s->nr = 0;
+	if (nr && !s->one_by_one) {
+		local.iov_len = nr * sizeof(s->head[0]);
+		len = sys_process_vm_readv(tid, &local, s->remote, nr);
+		s->one_by_one = len < 0;
+		got = len > 0 ? len / sizeof(s->head[0]) : 0;
+	}
+	for (unsigned int i = 0; i < nr; i++) {
+		uint64_t addr = (uintptr_t)s->remote[i].iov_base;
+
+		if (i < got && head_state(&s->head[i], addr) == LIST_EMPTY)
 			continue;
-		(*listed)++;
-		ret = settle_one(r, v, tid, careful);
+		ret = settle_one(s->r, s->v, s->tid[i], false);
 		if (ret)
 			return ret;
 	}
 	return 0;
 }
 
-/*
- * One listing of the threads, and whether it is whole.
- *
- * Threads die while we read, and proc_task_readdir() then ends early, or,
- * when a listing takes more than one call, goes on at the wrong place:
- *
- *	proc_task_readdir()			thread N
- *	next_tid(N - 1) is N
- *						dies, is unhashed
- *	N has no number: not listed
- *	next_tid(N): not alive, the end
- *
- * and N + 1 holds a lock.  Nothing in the listing shows it.  So it is whole
- * only if none died meanwhile, and it has as many as there are; who dies
- * brings the end of this nearer.
- */
-static int settle_listing(struct release *r, struct victim *v, bool careful,
-			  bool *ret_whole)
+static int settle_add(void *arg, pid_t tid)
 {
-	char *buf = r->scratch->buf;
-	uint32_t before = victim_threads(v), listed = 0;
-	long len;
+	struct settle *s = arg;
+	uint64_t addr;
+
+	if (s->careful)
+		return settle_one(s->r, s->v, tid, true);
+	switch (list_find(tid, &addr)) {
+	case LIST_EMPTY:
+		return 0;
+	case LIST_UNKNOWN:
+		return 1;
+	default:
+		break;
+	}
+	s->tid[s->nr] = tid;
+	s->remote[s->nr].iov_base = (void *)(uintptr_t)addr;
+	s->remote[s->nr].iov_len = sizeof(s->head[0]);
+	if (++s->nr < ARRAY_SIZE(s->tid))
+		return 0;
+	return settle_batch(s);
+}
+
+/* Those noted before the kill, and who came after them. */
+static int settle_noted(struct settle *s, bool *ret_whole)
+{
+	struct victim *v = s->v;
 	int ret;
 
-	*ret_whole = !before;
-	if (!before)
-		return 0;
-	sys_lseek(v->task_fd, 0, SEEK_SET);
-	/* A whole process of 8,000 threads is in one buffer: looked at once. */
-	while ((len = sys_getdents64(v->task_fd, buf,
-				     sizeof(r->scratch->buf))) > 0) {
-		if (victim_threads(v) != before)
-			return 0;
-		ret = settle_listed(r, v, len, careful, &listed);
+	for (uint32_t i = 0; i < v->nr_tids; i++) {
+		ret = settle_add(s, v->tids[i]);
 		if (ret)
 			return ret;
 	}
-	if (len < 0 && len != -ENOENT && len != -ESRCH)
-		return 1;
-	*ret_whole = listed == before;
-	return 0;
+	ret = threads_since(v, s->r->tids, settle_add, s, ret_whole);
+	return ret ? ret : settle_batch(s);
 }
 
 static int settle_many(struct release *r, struct victim *v)
 {
-	bool careful = visit_all(r) < 0;
-	bool whole;
-	int ret;
+	struct settle s = { .r = r, .v = v, .careful = visit_all(r) < 0 };
+	bool whole = false;
+	int ret = 0;
 
 	if (v->task_fd < 0)
 		return 1;
-	for (;;) {
-		ret = settle_listing(r, v, careful, &whole);
-		if (ret || whole)
-			return ret;
+	if (v->nr_tids)
+		ret = settle_noted(&s, &whole);
+	while (!ret && !whole) {
 		if (now_ns() >= r->deadline_ns)
 			return -ETIMEDOUT;
+		ret = threads_list(v, r->scratch, settle_add, &s, &whole);
+		if (!ret)
+			ret = settle_batch(&s);
 	}
+	return ret;
 }
 
 int robust_settle(struct release *r, struct victim *v)

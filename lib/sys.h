@@ -193,6 +193,8 @@ static inline int sys_int(long ret)
 	sys_int(sys3(SYS_setpriority, which, who, prio))
 #define sys_get_robust_list(tid, head, len) \
 	sys_int(sys3(SYS_get_robust_list, tid, head, len))
+#define sys_process_vm_readv(tid, local, remote, n) \
+	sys6(SYS_process_vm_readv, tid, local, 1, remote, n, 0)
 #define sys_kcmp(p1, p2, type) sys_int(sys5(SYS_kcmp, p1, p2, type, 0, 0))
 #define sys_prlimit(pid, what, new, old) \
 	sys_int(sys4(SYS_prlimit64, pid, what, new, old))

@@ -8,6 +8,7 @@ struct mrelease_target {
 	bool used;
 	struct cache cache;
 	struct scratch scratch;
+	struct tids tids;
 	char second_stack[32 * 1024] __attribute__((aligned(4096)));
 	char stack[96 * 1024] __attribute__((aligned(4096)));
 };
@@ -35,6 +36,8 @@ static int target_open(struct mrelease_target *t, int pidfd)
 	victim_init(&t->v);
 	t->r.v = &t->v;
 	t->r.scratch = &t->scratch;
+	t->r.tids = &t->tids;
+	tids_init(&t->tids);
 	if (t->r.opts.flags & MRELEASE_EVICT_CACHE)
 		t->r.cache = &t->cache;
 	t->r.helper.stack = t->stack;
@@ -56,11 +59,20 @@ static int target_open(struct mrelease_target *t, int pidfd)
 			t->v.rep.sharer_pid = found.first;
 		}
 	}
+	if (ret == 0 && t->v.rep.threads > MANY_THREADS)
+		tids_open(&t->tids);
 	/* For the day that it has shmem; the kill path opens nothing. */
 	if (ret == 0 && t->v.meminfo_fd < 0)
 		t->v.meminfo_fd =
 			sys_openat(AT_FDCWD, "/proc/meminfo", O_RDONLY);
 	return ret;
+}
+
+static void target_close(struct mrelease_target *t)
+{
+	victim_close(&t->v);
+	close_keep(&t->tids.last_fd);
+	pages_free(t, sizeof(*t));
 }
 
 static int prepare(int pidfd, const struct mrelease_opts *opts,
@@ -89,8 +101,7 @@ static int prepare(int pidfd, const struct mrelease_opts *opts,
 	t->v.rep.prepare_ns = now_ns() - t->r.start_ns;
 	report_out(&t->v.rep, report);
 	if (ret < 0) {
-		victim_close(&t->v);
-		pages_free(t, sizeof(*t));
+		target_close(t);
 		return ret;
 	}
 	*ret_target = t;
@@ -136,8 +147,7 @@ void mrelease_target_free(struct mrelease_target *t)
 {
 	if (!t)
 		return;
-	victim_close(&t->v);
-	pages_free(t, sizeof(*t));
+	target_close(t);
 }
 
 int mrelease_process(int pidfd, const struct mrelease_opts *opts,

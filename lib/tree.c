@@ -261,6 +261,7 @@ static void prepare_from(struct group *g, size_t i)
 		v->rep.tracer_pid = 0;
 		v->pins[0] = v->tid;
 		v->nr_pins = 1;
+		group_ready(g, v);
 	}
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Releases of whole cgroups, with a report for each member. */
+/* Releases of whole cgroups and trees, with a report for each member. */
 #include <string.h>
 
 #include "groups.h"
@@ -7,12 +7,9 @@
 struct mrelease_report members[MAX_MEMBERS];
 size_t nr_members;
 
-int release_cgroup(const struct cgroup *cg, uint32_t flags,
-		   struct mrelease_report *rep)
+static void clear_reports(struct mrelease_report *rep)
 {
-	struct mrelease_opts opts = opts_with(flags);
 	size_t i;
-	int ret;
 
 	memset(rep, 0xa5, sizeof(*rep));
 	rep->size = sizeof(*rep);
@@ -20,9 +17,30 @@ int release_cgroup(const struct cgroup *cg, uint32_t flags,
 	for (i = 0; i < MAX_MEMBERS; i++)
 		members[i].size = sizeof(members[i]);
 	nr_members = MAX_MEMBERS;
+}
+
+int release_cgroup(const struct cgroup *cg, uint32_t flags,
+		   struct mrelease_report *rep)
+{
+	struct mrelease_opts opts = opts_with(flags);
+	int ret;
+
+	clear_reports(rep);
 	ret = mrelease_cgroup(cg->fd, &opts, rep, members, &nr_members);
 	expect_report(rep, rep->error == ret);
 	expect_report(rep, rep->pid == 0);
+	return ret;
+}
+
+int release_tree(const struct victim *root, uint32_t flags,
+		 struct mrelease_report *rep)
+{
+	struct mrelease_opts opts = opts_with(flags);
+	int ret;
+
+	clear_reports(rep);
+	ret = mrelease_tree(root->fd, &opts, rep, members, &nr_members);
+	expect_report(rep, rep->error == ret);
 	return ret;
 }
 

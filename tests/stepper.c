@@ -108,7 +108,7 @@ static void hangs(unsigned int step)
 		       process_state(tasks[i]));
 		kill(tasks[i], SIGKILL);
 	}
-	fail_msg("killed at step %u: the rest hangs", step);
+	fail_msg("at step %u or before it: the rest hangs", step);
 }
 
 static pid_t next_event(int *status, unsigned int step)
@@ -160,14 +160,64 @@ static bool more_tracees(void)
 	return false;
 }
 
-bool step_and_kill(char *const argv[], unsigned int step, enum step_kill who)
+/* What PTRACE_GET_SYSCALL_INFO (Linux 5.3) tells at an entry. */
+struct syscall_entry {
+	uint8_t op;
+	uint8_t pad[3];
+	uint32_t arch;
+	uint64_t pc;
+	uint64_t sp;
+	uint64_t nr;
+	uint64_t args[6];
+};
+
+#define GET_SYSCALL_INFO 0x420e
+#define OP_ENTRY	 1
+
+struct stepped {
+	pid_t main_pid;
+	unsigned int stops;
+	/* True: that was it, the rest of the stops are of no interest. */
+	bool (*at_stop)(struct stepped *s, pid_t pid);
+	/* To be killed at that stop, */
+	unsigned int step;
+	enum step_kill who;
+	/* or this to be called at that call. */
+	long nr;
+	unsigned long arg1;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static bool kill_at(struct stepped *s, pid_t pid)
+{
+	if (s->stops != s->step)
+		return false;
+	kill(s->who == STEP_KILL_MAIN ? s->main_pid : pid, SIGKILL);
+	return true;
+}
+
+static bool call_at(struct stepped *s, pid_t pid)
+{
+	struct syscall_entry entry = { 0 };
+
+	if (ptrace(GET_SYSCALL_INFO, pid, (void *)sizeof(entry), &entry) <= 0 ||
+	    entry.op != OP_ENTRY || (long)entry.nr != s->nr ||
+	    entry.args[1] != s->arg1)
+		return false;
+	s->fn(s->arg);
+	return true;
+}
+
+static bool run_stepped(char *const argv[], struct stepped *s)
 {
 	pid_t main_pid = start_traced(argv), pid = main_pid;
 	struct sigaction act = { .sa_handler = on_alarm };
-	bool executed = false, killed = false;
+	bool executed = false, done = false;
 	unsigned long message;
-	unsigned int stops = 0;
 	int status;
+
+	s->main_pid = main_pid;
 
 	/* SIGCHLD is not handled, so EINTR below is the alarm. */
 	sigaction(SIGALRM, &act, NULL);
@@ -176,7 +226,7 @@ bool step_and_kill(char *const argv[], unsigned int step, enum step_kill who)
 	add_task(main_pid);
 	ptrace(PTRACE_SYSCALL, main_pid, NULL, NULL);
 	while ((nr_tasks || more_tracees()) &&
-	       (pid = next_event(&status, step))) {
+	       (pid = next_event(&status, s->stops))) {
 		if (!WIFSTOPPED(status)) {
 			forget_task(pid);
 			continue;
@@ -189,14 +239,34 @@ bool step_and_kill(char *const argv[], unsigned int step, enum step_kill who)
 		     status >> 16 == PTRACE_EVENT_VFORK) &&
 		    !ptrace(PTRACE_GETEVENTMSG, pid, NULL, &message))
 			add_task((pid_t)message);
-		if (executed && WSTOPSIG(status) == (SIGTRAP | 0x80) &&
-		    ++stops == step) {
-			killed = true;
-			kill(who == STEP_KILL_MAIN ? main_pid : pid, SIGKILL);
+		if (executed && WSTOPSIG(status) == (SIGTRAP | 0x80)) {
+			s->stops++;
+			done = done || s->at_stop(s, pid);
 		}
 		ptrace(PTRACE_SYSCALL, pid, NULL,
 		       (void *)(long)signal_of(status));
 	}
 	alarm(0);
-	return killed;
+	return done;
+}
+
+bool step_and_kill(char *const argv[], unsigned int step, enum step_kill who)
+{
+	struct stepped s = { .at_stop = kill_at, .step = step, .who = who };
+
+	return run_stepped(argv, &s);
+}
+
+bool step_and_call(char *const argv[], long nr, unsigned long arg1,
+		   void (*fn)(void *arg), void *arg)
+{
+	struct stepped s = {
+		.at_stop = call_at,
+		.nr = nr,
+		.arg1 = arg1,
+		.fn = fn,
+		.arg = arg,
+	};
+
+	return run_stepped(argv, &s);
 }

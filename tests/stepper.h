@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Run the command under ptrace, system call by system call, and kill it at
- * one of them.
+ * one of them, or do something else before it goes on.
  */
 #ifndef STEPPER_H
 #define STEPPER_H
@@ -22,5 +22,12 @@ enum step_kill {
  * true if it came as far as that step, false if it ended by itself before.
  */
 bool step_and_kill(char *const argv[], unsigned int step, enum step_kill who);
+
+/*
+ * Run argv and call fn before the first call of that number with that second
+ * argument is made.  True if there was one.
+ */
+bool step_and_call(char *const argv[], long nr, unsigned long arg1,
+		   void (*fn)(void *arg), void *arg);
 
 #endif /* STEPPER_H */

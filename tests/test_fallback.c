@@ -226,6 +226,9 @@ static void test_pinned(void **state)
 	struct victim v;
 
 	(void)state;
+	/* That is where the reader stalls. */
+	if (missing("process_vm_readv"))
+		return;
 	victim_start(&v, "pinned", "16", "shared", NULL);
 	opts.deadline_ns = in_seconds(2);
 	expect_report(&rep, release(&v, &opts, &rep) == 0);

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "harness.h"
+#include "groups.h"
 
 struct robust_case {
 	const char *holder;
@@ -158,6 +158,66 @@ static void test_sharer(void **state)
 	sched_setaffinity(0, sizeof(all), &all);
 }
 
+/*
+ * The same two as members: killed together, and neither waits for the other.
+ * Nobody holds on to the one that holds the lock but its own release.
+ */
+static void members_case(bool tree)
+{
+	struct victim_setup setup = { 0 };
+	struct victim holder, survivor;
+	struct mrelease_report rep;
+	cpu_set_t all, one;
+	struct victim busy;
+	struct cgroup cg;
+	int i, ret;
+
+	sched_getaffinity(0, sizeof(all), &all);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	victim_start(&busy, "spinning", "1", NULL);
+	for (i = 0; i < 5; i++) {
+		/* The victims', not the workers'. */
+		sched_setaffinity(0, sizeof(one), &one);
+		if (!tree) {
+			cgroup_make(&cg, CGROUP_V2);
+			setup.procs[0] = cg.procs;
+		}
+		setup.shm_fd = make_shm();
+		victim_start_with(&holder, &setup, "robust-sharer", "16", NULL);
+		sched_setaffinity(0, sizeof(all), &all);
+		ret = tree ? release_tree(&holder, 0, &rep) :
+			     release_cgroup(&cg, 0, &rep);
+		expect_report(&rep, ret == 0);
+		expect_report(&rep, rep.result == MRELEASE_RELEASED);
+		expect_report(&rep, rep.members == 2);
+		expect_report(&rep, rep.notes & MRELEASE_NOTE_ROBUST);
+		setup.procs[0] = NULL;
+		victim_start_with(&survivor, &setup, "robust-pending-survivor",
+				  NULL);
+		expect_locks(&survivor, "1");
+		assert_memory_back(&holder);
+		assert_killed(&holder);
+		victim_end(&survivor);
+		victim_end(&holder);
+		if (!tree)
+			close(cg.fd);
+	}
+}
+
+static void test_sharer_in_a_cgroup(void **state)
+{
+	(void)state;
+	members_case(false);
+}
+
+static void test_sharer_in_a_tree(void **state)
+{
+	(void)state;
+	members_case(true);
+}
+
 static void test_waiting_survivor(void **state)
 {
 	static const struct robust_case c = { "robust", "16",  "1",
@@ -250,6 +310,8 @@ int main(void)
 		harness_test(test_many_threads),
 		harness_test(test_pending),
 		harness_test(test_sharer),
+		harness_test(test_sharer_in_a_cgroup),
+		harness_test(test_sharer_in_a_tree),
 		harness_test(test_waiting_survivor),
 		harness_test(test_no_pin),
 		harness_test(test_no_pin_many_threads),

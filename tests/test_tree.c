@@ -8,30 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "harness.h"
-
-#define MAX_MEMBERS 256
-
-static struct mrelease_report members[MAX_MEMBERS];
-static size_t nr_members;
-
-static int release_tree(struct victim *v, uint32_t flags,
-			struct mrelease_report *rep)
-{
-	struct mrelease_opts opts = opts_with(flags);
-	size_t i;
-	int ret;
-
-	memset(rep, 0xa5, sizeof(*rep));
-	rep->size = sizeof(*rep);
-	memset(members, 0, sizeof(members));
-	for (i = 0; i < MAX_MEMBERS; i++)
-		members[i].size = sizeof(members[i]);
-	nr_members = MAX_MEMBERS;
-	ret = mrelease_tree(v->fd, &opts, rep, members, &nr_members);
-	expect_report(rep, rep->error == ret);
-	return ret;
-}
+#include "groups.h"
 
 /*
  * What descends from the victim, also after it has died: its orphans come to

@@ -103,14 +103,12 @@ static void *holder_thread(void *arg)
 	return NULL;
 }
 
-/* robust-thread [MIB [N]]: N threads, not the leader, hold a mutex each. */
-int victim_robust_thread(int argc, char **argv)
+static void start_holders(unsigned long n)
 {
-	unsigned long i, n = number(argc, argv, 2, 1);
 	pthread_attr_t attr;
 	pthread_t thread;
+	unsigned long i;
 
-	prepare(argc, argv, n);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 65536);
 	for (i = 0; i < n; i++) {
@@ -119,9 +117,57 @@ int victim_robust_thread(int argc, char **argv)
 		if (errno)
 			die("pthread_create");
 	}
+	pthread_attr_destroy(&attr);
+}
+
+/* robust-thread [MIB [N]]: N threads, not the leader, hold a mutex each. */
+int victim_robust_thread(int argc, char **argv)
+{
+	unsigned long n = number(argc, argv, 2, 1);
+
+	prepare(argc, argv, n);
+	start_holders(n);
 	while (atomic_load(&held) < n)
 		sched_yield();
 	ready(getpid(), 0, memory, memory_len);
+	serve(memory, memory_len);
+}
+
+static void *idle_thread(void *unused)
+{
+	(void)unused;
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/*
+ * robust-late [MIB [N]]: a hundred threads that hold nothing, and when told to,
+ * by an 'h', N more that take a lock each and are the last to get a processor.
+ */
+int victim_robust_late(int argc, char **argv)
+{
+	unsigned long i, n = number(argc, argv, 2, 1);
+	struct sched_param param = { 0 };
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	prepare(argc, argv, n);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 65536);
+	for (i = 0; i < 100; i++)
+		if (pthread_create(&thread, &attr, idle_thread, NULL))
+			die("pthread_create");
+	pthread_attr_destroy(&attr);
+	ready(getpid(), 0, memory, memory_len);
+	while (next_command() != 'h')
+		;
+	if (sched_setscheduler(0, SCHED_IDLE, &param))
+		die("SCHED_IDLE");
+	start_holders(n);
+	while (atomic_load(&held) < n)
+		sched_yield();
+	say("held\n");
 	serve(memory, memory_len);
 }
 
