@@ -121,7 +121,8 @@ enum mrelease_path {
 	MRELEASE_PATH_EXIT,
 	/** The soft signal was enough. */
 	MRELEASE_PATH_SOFT,
-	/** Reaped when its last thread had left it: patched kernels only. */
+	/** Reaped by the call that killed it, or after its exit: patched
+	 *  kernels only. */
 	MRELEASE_PATH_KERNEL,
 };
 
@@ -333,6 +334,8 @@ struct mrelease_features {
 	int32_t cachestat;
 	/** Kill and reap in one call (patched kernels). */
 	int32_t kernel_release;
+	/** Reaping that keeps robust futexes, and evicts (patched kernels). */
+	int32_t kernel_robust;
 };
 
 struct mrelease_target;

@@ -99,6 +99,43 @@ static int open_mapping(const struct victim *v, const struct mapping *m)
 	return fd;
 }
 
+/* Linux before 6.5: a mapping of our own, and which of it is resident. */
+static int64_t cached_by_mincore(const struct cache_range *r)
+{
+	const uint64_t page = getpagesize(), chunk = 4096 * page;
+	unsigned char vec[4096];
+	int64_t bytes = 0;
+
+	for (uint64_t off = 0; off < r->len; off += chunk) {
+		uint64_t n = MIN(r->len - off, chunk);
+		long p = sys6(SYS_mmap, 0, n, PROT_READ, MAP_SHARED, r->fd,
+			      r->offset + off);
+		long ret;
+
+		if (p < 0)
+			return p;
+		ret = sys3(SYS_mincore, p, n, vec);
+		sys_munmap(p, n);
+		if (ret < 0)
+			return ret;
+		for (uint64_t i = 0; i < n / page; i++)
+			if (vec[i] & 1)
+				bytes += page;
+	}
+	return bytes;
+}
+
+/* Bytes of the range that are in the page cache. */
+static int64_t cached(const struct cache_range *r)
+{
+	uint64_t range[2] = { r->offset, r->len };
+	uint64_t stat[5];
+
+	if (sys_cachestat(r->fd, range, stat) == 0)
+		return (int64_t)(stat[0] * getpagesize());
+	return cached_by_mincore(r);
+}
+
 static void add_mapping(struct cache *c, struct victim *v,
 			const struct mapping *m)
 {
@@ -127,6 +164,8 @@ static void add_mapping(struct cache *c, struct victim *v,
 	r->inode = m->inode;
 	r->offset = m->offset;
 	r->len = m->end - m->start;
+	if (c->by_kernel)
+		r->before = cached(r);
 	c->nr++;
 }
 
@@ -172,51 +211,16 @@ void cache_open(struct cache *c, struct victim *v, struct scratch *s)
 		v->rep.notes |= MRELEASE_NOTE_CACHE_PARTIAL;
 }
 
-/* Linux before 6.5: a mapping of our own, and which of it is resident. */
-static int64_t cached_by_mincore(const struct cache_range *r)
-{
-	const uint64_t page = getpagesize(), chunk = 4096 * page;
-	unsigned char vec[4096];
-	int64_t bytes = 0;
-
-	for (uint64_t off = 0; off < r->len; off += chunk) {
-		uint64_t n = MIN(r->len - off, chunk);
-		long p = sys6(SYS_mmap, 0, n, PROT_READ, MAP_SHARED, r->fd,
-			      r->offset + off);
-		long ret;
-
-		if (p < 0)
-			return p;
-		ret = sys3(SYS_mincore, p, n, vec);
-		sys_munmap(p, n);
-		if (ret < 0)
-			return ret;
-		for (uint64_t i = 0; i < n / page; i++)
-			if (vec[i] & 1)
-				bytes += page;
-	}
-	return bytes;
-}
-
-/* Bytes of the range that are in the page cache. */
-static int64_t cached(const struct cache_range *r)
-{
-	uint64_t range[2] = { r->offset, r->len };
-	uint64_t stat[5];
-
-	if (sys_cachestat(r->fd, range, stat) == 0)
-		return (int64_t)(stat[0] * getpagesize());
-	return cached_by_mincore(r);
-}
-
 /* Once the mappings are gone. */
 void cache_evict(struct cache *c, struct victim *v)
 {
 	for (unsigned int i = 0; i < c->nr; i++) {
 		struct cache_range *r = &c->ranges[i];
-		int64_t before = cached(r), after;
+		int64_t before = c->by_kernel ? r->before : cached(r), after;
 
-		sys_fadvise(r->fd, r->offset, r->len, POSIX_FADV_DONTNEED);
+		if (!c->by_kernel)
+			sys_fadvise(r->fd, r->offset, r->len,
+				    POSIX_FADV_DONTNEED);
 		after = cached(r);
 		if (before < 0 || after < 0)
 			v->rep.notes |= MRELEASE_NOTE_CACHE_PARTIAL;

@@ -202,8 +202,10 @@ static int group_kill(struct group *g)
 		return ret;
 	mark_killed(g, 0);
 	sharers_exit(&g->base);
-	robust_visit(&g->base);
-	shared_look(g);
+	if (!g->base.series) {
+		robust_visit(&g->base);
+		shared_look(g);
+	}
 	for (unsigned int i = 0; i < MAX(g->nr_workers, 1u); i++) {
 		g->workers[i].r.visited = g->base.visited;
 		g->workers[i].r.sharer_left = g->base.sharer_left;

@@ -277,6 +277,8 @@ int victim_stat(const struct victim *v, struct proc_stat *ret);
 /* Threads that are not gone; 0: none is. */
 uint32_t victim_threads(const struct victim *v);
 int victim_status(const struct victim *v, struct proc_status *ret);
+/* By a signal to all of it, ours or not; or gone. */
+bool victim_is_killed(const struct victim *v);
 /* 1: every thread has exited; 0: not yet. */
 int victim_exited(const struct victim *v);
 int victim_wait_exit(const struct victim *v, int64_t deadline_ns);
@@ -343,6 +345,17 @@ int robust_settle(struct release *r, struct victim *v);
 
 int reap(struct release *r, struct victim *v);
 
+/* series.c: a kernel with the series of kernel/ */
+
+/* 1, or why not: kill and reap in one call. */
+int series_expedites(void);
+/* All of it: also robust futexes and page cache. */
+bool series_is_there(void);
+/* SIGKILL, and its memory reaped; 0 once the signal is sent. */
+int series_kill(struct release *r, struct victim *v);
+/* process_mrelease(), with page cache where that is asked for. */
+int series_reap(const struct release *r, const struct victim *v);
+
 /* sharers.c */
 
 struct sharers {
@@ -377,9 +390,13 @@ struct cache_range {
 	uint64_t inode;
 	uint64_t offset;
 	uint64_t len;
+	/* Bytes in the page cache while it was mapped. */
+	int64_t before;
 };
 
 struct cache {
+	/* Evicted by the reaping itself (series.c), or by us afterwards. */
+	bool by_kernel;
 	struct {
 		uint32_t major;
 		uint32_t minor;
@@ -423,10 +440,11 @@ struct release {
 	struct helper second;
 	uint32_t second_go;
 	unsigned int first_cpu;
-	int second_ret;
 	unsigned int online_cpus;
 	/* The caller's. */
 	struct cpus cpus;
+	/* The kernel has the series of kernel/. */
+	bool series;
 	/* Every CPU has been visited since the kill (robust.c). */
 	bool visited;
 	/* Robust lists are only looked at: nobody is waited for. */

@@ -17,8 +17,6 @@
 #include "private.h"
 
 #define KCMP_VM 1
-/* PIDFD_SIGNAL_EXPEDITE of the kernel series. */
-#define PIDFD_SIGNAL_EXPEDITE (1U << 3)
 
 static int32_t known(long ret, long expected)
 {
@@ -196,10 +194,8 @@ static void probe_files(struct mrelease_features *f)
 	f->cachestat = known(sys_cachestat(-1, NULL, NULL), -EBADF);
 	if (f->cachestat == -EFAULT)
 		f->cachestat = 1;
-	/* Flags are checked before the fd is looked at. */
-	f->kernel_release = known(sys4(SYS_pidfd_send_signal, -1, SIGKILL, 0,
-				       PIDFD_SIGNAL_EXPEDITE),
-				  -EBADF);
+	f->kernel_release = series_expedites();
+	f->kernel_robust = series_is_there();
 }
 
 /* A file of our own: a capability in a user namespace is not enough. */

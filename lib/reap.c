@@ -66,7 +66,7 @@ static int reap_one(struct release *r, struct victim *v)
 		sys_futex(&r->second_go, FUTEX_WAKE, 1, NULL);
 	}
 	for (;;) {
-		ret = sys_process_mrelease(v->pidfd, 0);
+		ret = series_reap(r, v);
 		switch (ret) {
 		case 0:
 			v->reaped = true;

@@ -39,6 +39,7 @@ void release_init(struct release *r, const struct mrelease_opts *opts,
 	r->online_cpus = cpus_online();
 	cpus_get(&r->cpus);
 	self_init(&r->self, opts->flags);
+	r->series = series_is_there();
 	release_set_deadline(r, deadline_ns);
 }
 
@@ -56,7 +57,7 @@ static void second_reaper(void *arg)
 	if (r->second_go != 1)
 		return;
 	cpus_leave(&r->cpus, r->first_cpu);
-	r->second_ret = sys_process_mrelease(r->v->pidfd, 0);
+	series_reap(r, r->v);
 }
 
 static void second_stop(struct release *r, int64_t deadline_ns)
@@ -129,18 +130,26 @@ static bool left_mm(const struct victim *v)
 	return !v->nr_pins && (victim_exited(v) > 0 || victim_mm_users(v) == 0);
 }
 
+/* 0: no robust list is lost if it is reaped now. */
+static int lists_settle(struct release *r, struct victim *v)
+{
+	int ret = 0;
+
+	if (!sharers_exit(r))
+		return -ETIMEDOUT;
+	if (!v->settled)
+		ret = robust_settle(r, v);
+	/* It comes back with the other one, or with its exit. */
+	return ret == 0 && v->shares_lists ? -EBUSY : ret;
+}
+
 void release_memory(struct release *r, struct victim *v)
 {
 	bool late;
 	int ret;
 
-	ret = sharers_exit(r) ? 0 : -ETIMEDOUT;
-	if (ret == 0 && !v->settled)
-		ret = robust_settle(r, v);
-	/* It comes back with the other one, or with its exit. */
-	if (ret == 0 && v->shares_lists)
-		ret = -EBUSY;
-	late = ret == 0 && left_mm(v);
+	ret = r->series ? 0 : lists_settle(r, v);
+	late = ret == 0 && (r->series || left_mm(v));
 
 	if (ret == 0)
 		ret = reap(r, v);
@@ -161,9 +170,9 @@ void release_memory(struct release *r, struct victim *v)
  * Somebody else holds what a dead process has left.  A patched kernel finds
  * it; and its robust lists have been walked, so now it may always be reaped.
  */
-static void reap_after_exit(struct victim *v)
+static void reap_after_exit(const struct release *r, struct victim *v)
 {
-	if (v->reaped || sys_process_mrelease(v->pidfd, 0) != 0)
+	if (v->reaped || series_reap(r, v) != 0)
 		return;
 	v->reaped = true;
 	v->rep.path = MRELEASE_PATH_KERNEL;
@@ -183,7 +192,7 @@ static bool look_after_exit(struct release *r, struct victim *v)
 	case 1:
 		v->rep.notes |= v->rep.sharers ? MRELEASE_NOTE_SHARED :
 						 MRELEASE_NOTE_PINNED_ELSEWHERE;
-		reap_after_exit(v);
+		reap_after_exit(r, v);
 		return look(r, v);
 	default:
 		v->rep.notes |= MRELEASE_NOTE_CANNOT_VERIFY;
@@ -302,17 +311,16 @@ void release_finish(struct release *r, struct victim *v)
 
 static int release_kill(struct release *r, struct victim *v)
 {
-	int64_t before_ns = now_ns();
 	int ret;
 
+	if (!v->kill_ns)
+		v->kill_ns = now_ns();
 	if (r->opts.flags & MRELEASE_KILL_SHARERS)
 		sharers_kill(r, v);
-	ret = victim_signal(v, SIGKILL);
+	ret = r->series ? series_kill(r, v) : victim_signal(v, SIGKILL);
 	if (ret < 0)
 		return ret;
 	v->killed = true;
-	if (!v->kill_ns)
-		v->kill_ns = before_ns;
 	v->rep.prepare_ns = v->kill_ns - r->start_ns;
 	v->rep.stage = MRELEASE_STAGE_KILLED;
 	return 0;
@@ -345,6 +353,20 @@ static void start_second(struct release *r, struct victim *v)
 		r->second.pid = 0;
 }
 
+/* What a stock kernel needs to find the memory, and the lists, after the kill. */
+static void hold_on(struct release *r, struct victim *v)
+{
+	const bool no_pin = r->opts.flags & MRELEASE_NO_PIN;
+
+	if (r->series && !no_pin)
+		return;
+	if (r->in_helper && !no_pin && pin_seize(v, r->scratch) == 0)
+		v->rep.stage = MRELEASE_STAGE_PINNED;
+	else
+		v->rep.notes |= MRELEASE_NOTE_NO_PIN;
+	threads_note(v, r->tids, r->scratch);
+}
+
 /* All of it for one process; in a helper where there can be one. */
 static void release_one(void *arg)
 {
@@ -366,14 +388,9 @@ static void release_one(void *arg)
 		if (ret < 0)
 			goto out;
 	}
-	if (r->in_helper && !(r->opts.flags & MRELEASE_NO_PIN) &&
-	    pin_seize(v, r->scratch) == 0)
-		v->rep.stage = MRELEASE_STAGE_PINNED;
-	else
-		v->rep.notes |= MRELEASE_NOTE_NO_PIN;
+	hold_on(r, v);
 	if (r->cache)
 		cache_open(r->cache, v, r->scratch);
-	threads_note(v, r->tids, r->scratch);
 	hurry(r, v, true);
 	if (r->in_helper)
 		start_second(r, v);
@@ -459,6 +476,9 @@ int release_run(struct release *r)
 		return r->ret;
 	/* Stuck in a lock of the victim's, or killed by somebody. */
 	helper_gone(&r->second);
+	/* Stuck in the call that kills and reaps, it cannot have said so. */
+	if (r->series && !v->killed)
+		v->killed = victim_is_killed(v);
 	if (v->killed) {
 		note_why_not_exited(v);
 		release_finish(r, v);

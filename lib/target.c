@@ -38,8 +38,10 @@ static int target_open(struct mrelease_target *t, int pidfd)
 	t->r.scratch = &t->scratch;
 	t->r.tids = &t->tids;
 	tids_init(&t->tids);
-	if (t->r.opts.flags & MRELEASE_EVICT_CACHE)
+	if (t->r.opts.flags & MRELEASE_EVICT_CACHE) {
 		t->r.cache = &t->cache;
+		t->cache.by_kernel = t->r.series;
+	}
 	t->r.helper.stack = t->stack;
 	t->r.helper.stack_size = sizeof(t->stack);
 	t->r.second.stack = t->second_stack;

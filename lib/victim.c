@@ -137,6 +137,14 @@ int victim_signal(struct victim *v, int sig)
 	return sys_kill(v->pid, sig);
 }
 
+bool victim_is_killed(const struct victim *v)
+{
+	struct proc_status st;
+
+	return victim_exited(v) > 0 ||
+	       (victim_status(v, &st) == 0 && st.killed);
+}
+
 int victim_exited(const struct victim *v)
 {
 	struct pollfd pfd = { .fd = v->pidfd, .events = POLLIN };

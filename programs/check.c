@@ -55,6 +55,9 @@ static const struct feature features[] = {
 	  "evicted page cache is counted through mincore", "Linux 6.5" },
 	{ "kill and reap in one call", FEATURE(kernel_release),
 	  "pin, kill, reap: three calls", "a kernel with the mrelease series" },
+	{ "reaping keeps robust futexes", FEATURE(kernel_robust),
+	  "their lists are looked at before",
+	  "a kernel with the mrelease series" },
 };
 
 static int value_of(const struct mrelease_features *f, size_t i)

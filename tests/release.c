@@ -108,6 +108,20 @@ bool kernel_reaps_exited(void)
 	return f.kernel_release == 1;
 }
 
+bool kernel_keeps_robust(void)
+{
+	struct mrelease_features f = { .size = sizeof(f) };
+
+	assert_int_equal(mrelease_probe(&f), 0);
+	return f.kernel_robust == 1;
+}
+
+int pinned_path(void)
+{
+	return kernel_keeps_robust() ? MRELEASE_PATH_KERNEL :
+				       MRELEASE_PATH_PINNED;
+}
+
 void expect_no_pin(const struct mrelease_report *r)
 {
 	expect_report(r, r->path == MRELEASE_PATH_UNPINNED ||
