@@ -353,20 +353,6 @@ static void start_second(struct release *r, struct victim *v)
 		r->second.pid = 0;
 }
 
-/* What a stock kernel needs to find the memory, and the lists, after the kill. */
-static void hold_on(struct release *r, struct victim *v)
-{
-	const bool no_pin = r->opts.flags & MRELEASE_NO_PIN;
-
-	if (r->series && !no_pin)
-		return;
-	if (r->in_helper && !no_pin && pin_seize(v, r->scratch) == 0)
-		v->rep.stage = MRELEASE_STAGE_PINNED;
-	else
-		v->rep.notes |= MRELEASE_NOTE_NO_PIN;
-	threads_note(v, r->tids, r->scratch);
-}
-
 /* All of it for one process; in a helper where there can be one. */
 static void release_one(void *arg)
 {
@@ -388,7 +374,13 @@ static void release_one(void *arg)
 		if (ret < 0)
 			goto out;
 	}
-	hold_on(r, v);
+	if (r->in_helper && !(r->opts.flags & MRELEASE_NO_PIN) &&
+	    pin_seize(v, r->scratch) == 0)
+		v->rep.stage = MRELEASE_STAGE_PINNED;
+	else
+		v->rep.notes |= MRELEASE_NOTE_NO_PIN;
+	if (!r->series)
+		threads_note(v, r->tids, r->scratch);
 	if (r->cache)
 		cache_open(r->cache, v, r->scratch);
 	hurry(r, v, true);

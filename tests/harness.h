@@ -193,8 +193,6 @@ void expect_released(struct victim *v, const struct mrelease_report *rep,
 bool kernel_reaps_exited(void);
 /* And leaves robust futexes to the exit: all of the series. */
 bool kernel_keeps_robust(void);
-/* Pinned; or killed and reaped by a kernel that needs no pin. */
-int pinned_path(void);
 /* Reaped without a pin, or freed by the exit; and that is said. */
 void expect_no_pin(const struct mrelease_report *rep);
 void expect_refused(const struct mrelease_report *rep, int ret, int refusal);

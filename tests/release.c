@@ -116,12 +116,6 @@ bool kernel_keeps_robust(void)
 	return f.kernel_robust == 1;
 }
 
-int pinned_path(void)
-{
-	return kernel_keeps_robust() ? MRELEASE_PATH_KERNEL :
-				       MRELEASE_PATH_PINNED;
-}
-
 void expect_no_pin(const struct mrelease_report *r)
 {
 	expect_report(r, r->path == MRELEASE_PATH_UNPINNED ||

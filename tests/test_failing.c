@@ -124,8 +124,8 @@ static void release_under(void (*pressure)(void), uint32_t flags,
 			  struct victim *v)
 {
 	struct mrelease_opts opts = opts_with(flags);
-	int status, path = pinned_path();
 	pid_t child;
+	int status;
 
 	victim_start(v, name, a, b, NULL);
 	child = test_fork();
@@ -142,7 +142,8 @@ static void release_under(void (*pressure)(void), uint32_t flags,
 		no_malloc = false;
 		if (!ret && rep.result == MRELEASE_RELEASED && rep.verified &&
 		    rep.stage == MRELEASE_STAGE_EXITED &&
-		    (flags & MRELEASE_NO_PIN || rep.path == path))
+		    (flags & MRELEASE_NO_PIN ||
+		     rep.path == MRELEASE_PATH_PINNED))
 			_exit(0);
 		show_report(&rep);
 		_exit(1);

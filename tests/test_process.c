@@ -23,7 +23,7 @@ static void test_anon(void **state)
 
 	(void)state;
 	release_named("anon", "64", &v, &rep);
-	expect_report(&rep, rep.path == pinned_path() ||
+	expect_report(&rep, rep.path == MRELEASE_PATH_PINNED ||
 				    rep.notes & MRELEASE_NOTE_NO_PIN);
 	expect_report(&rep, rep.outstanding_bytes == 0);
 	expect_report(&rep, rep.threads == 1);
