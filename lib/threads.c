@@ -124,7 +124,8 @@ void tids_open(struct tids *tids)
 void threads_note(struct victim *v, struct tids *tids, struct scratch *s)
 {
 	v->nr_tids = 0;
-	if (!tids || v->task_fd < 0 || v->rep.threads <= MANY_THREADS)
+	if (!tids || v->task_fd < 0 || v->rep.threads <= MANY_THREADS ||
+	    v->rep.threads > ARRAY_SIZE(tids->tid) - tids->used)
 		return;
 	/* Some are born and some die: once more, and then without. */
 	for (unsigned int i = 0; i < 2; i++) {
