@@ -144,6 +144,7 @@ int parse_stat(const char *buf, size_t len, struct proc_stat *ret)
 	ret->flags = field[9];
 	ret->threads = field[20];
 	ret->start_time = field[22];
+	ret->start_stack = field[28];
 	ret->pending = field[31];
 	ret->processor = field[39];
 	return 0;

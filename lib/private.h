@@ -100,6 +100,8 @@ struct proc_stat {
 	uint32_t flags;
 	uint32_t threads;
 	uint64_t start_time;
+	/* Of the address space: 0 if there is none, or it is not shown. */
+	uint64_t start_stack;
 	uint64_t pending;
 	uint32_t processor;
 };
@@ -249,6 +251,8 @@ struct victim {
 	uint64_t last_tid;
 	/* Clock ticks since the boot: with the number, who it is. */
 	uint64_t start_time;
+	/* Where its stack began when the handles were opened. */
+	uint64_t start_stack;
 	int64_t kill_ns;
 	uint64_t shmem_before;
 	struct mrelease_report rep;
@@ -271,6 +275,10 @@ int victim_open_pid(struct victim *v, pid_t pid, const struct self *self);
 int victim_complete(struct victim *v);
 void victim_close(struct victim *v);
 void victim_thin(struct victim *v);
+/* It has called exec since its handles were opened; and its stat, or 0s. */
+bool victim_execed(const struct victim *v, struct proc_stat *ret);
+/* Then they are on an address space that it has left: open them again. */
+void victim_renew(struct victim *v);
 int victim_refuse(struct victim *v, enum mrelease_refusal why);
 int victim_signal(struct victim *v, int sig);
 int victim_stat(const struct victim *v, struct proc_stat *ret);

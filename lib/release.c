@@ -358,10 +358,13 @@ static void release_one(void *arg)
 {
 	struct release *r = arg;
 	struct victim *v = r->v;
+	struct proc_stat st;
 	int ret = 0;
 
 	if (r->in_helper)
 		sys_setpriority(PRIO_PROCESS, 0, -20);
+	if (victim_execed(v, &st))
+		victim_renew(v);
 	victim_measure(v);
 	if (r->opts.flags & MRELEASE_KILL_SHARERS)
 		ret = sharers_check(r, v);

@@ -168,16 +168,22 @@ static enum list_state list_state(const struct victim *v, pid_t tid)
 	struct robust_head head;
 	enum list_state state;
 	uint64_t addr;
+	long len;
 
 	state = list_find(tid, &addr);
 	if (state != LIST_HELD)
 		return state;
 	if (v->mem_fd < 0)
 		return LIST_UNKNOWN;
-	/* No mm any more, or a head that the kernel could not read either. */
-	if (sys_pread(v->mem_fd, &head, sizeof(head), addr) != sizeof(head))
-		return LIST_EMPTY;
-	return head_state(&head, addr);
+	len = sys_pread(v->mem_fd, &head, sizeof(head), addr);
+	if (len == sizeof(head))
+		return head_state(&head, addr);
+	/*
+	 * Nobody uses that address space any more, so this thread has walked
+	 * its list; if it has not, it lives in another one.  Else it is a head
+	 * that the kernel could not read either.
+	 */
+	return len == 0 ? list_find(tid, &addr) : LIST_EMPTY;
 }
 
 /*
@@ -202,6 +208,9 @@ static bool has_shared_memory(struct release *r, const struct victim *v)
 		if (m.shared && m.writable)
 			return true;
 	}
+	/* An empty maps says nothing of an address space that is there. */
+	if (!l.offset)
+		return victim_mm_users(v) != 0;
 	return l.error < 0 && l.error != -ESRCH;
 }
 
@@ -367,10 +376,12 @@ static int settle_many(struct release *r, struct victim *v)
 
 int robust_settle(struct release *r, struct victim *v)
 {
-	/* Now, not when it was measured: with SIGKILL none is added. */
-	uint32_t threads = victim_threads(v);
+	struct proc_stat st;
 	int ret;
 
+	/* Since it was opened: the lists are not where we would look. */
+	if (victim_execed(v, &st))
+		victim_renew(v);
 	if (v->compat) {
 		/*
 		 * Its list is a compat list, which a 64-bit caller cannot
@@ -380,9 +391,10 @@ int robust_settle(struct release *r, struct victim *v)
 		ret = visit_all(r) < 0 || has_shared_memory(r, v);
 		return ret;
 	}
-	if (!threads) {
+	/* Threads now, not when it was measured: with SIGKILL none is added. */
+	if (!st.threads) {
 		ret = 0;
-	} else if (threads == 1) {
+	} else if (st.threads == 1) {
 		ret = r->visited ? 0 : settle_thread(r, v, v->stat_fd);
 		if (ret < 0)
 			return ret;

@@ -421,6 +421,7 @@ static int open_rest(struct victim *v, const struct self *self)
 	memcpy(v->rep.comm, st.comm, sizeof(v->rep.comm));
 	v->rep.threads = st.threads;
 	v->start_time = st.start_time;
+	v->start_stack = st.start_stack;
 	ret = victim_check(v, self, &st);
 	if (ret < 0)
 		return ret;
@@ -442,6 +443,60 @@ static int open_rest(struct victim *v, const struct self *self)
 		v->no_mm = true;
 	}
 	return 0;
+}
+
+/*
+ * An open mem file stays with the address space, exec(2) does not.  Most often
+ * the old one has no users any more; asked in this order, whoever has one then
+ * has another.  That of a vfork() child is its parent's and goes on: but the
+ * stack begins somewhere else in the new one.
+ */
+bool victim_execed(const struct victim *v, struct proc_stat *ret)
+{
+	bool unused = victim_mm_users(v) == 0;
+
+	if (victim_stat(v, ret) < 0) {
+		memset(ret, 0, sizeof(*ret));
+		return false;
+	}
+	return ret->start_stack &&
+	       (unused || ret->start_stack != v->start_stack);
+}
+
+void victim_renew(struct victim *v)
+{
+	struct proc_stat st;
+	char path[64];
+	int fd;
+
+	close_keep(&v->mem_fd);
+	close_keep(&v->maps_fd);
+	close_keep(&v->pagemap_fd);
+	v->rep.notes &= ~(uint32_t)MRELEASE_NOTE_COMPAT;
+	/* Whoever calls exec is the leader from then on. */
+	if (v->tid != v->pid) {
+		path_number(path, "/proc/", v->pid, "");
+		fd = v->is_dir ?
+			     sys_openat(v->pidfd, ".", O_PATH | O_DIRECTORY) :
+			     sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY);
+		if (fd < 0 || victim_signal(v, 0) == -ESRCH) {
+			close_keep(&fd);
+			return;
+		}
+		close_keep(&v->dir_fd);
+		close_keep(&v->status_fd);
+		close_keep(&v->task_fd);
+		v->dir_fd = take_fd(&fd);
+		v->tid = v->pid;
+		v->status_fd = sys_openat(v->dir_fd, "status", O_RDONLY);
+	}
+	/* Before the files: one more exec is one that is seen. */
+	if (victim_stat(v, &st) == 0)
+		v->start_stack = st.start_stack;
+	v->pagemap_fd = sys_openat(v->dir_fd, "pagemap", O_RDONLY);
+	/* Without an address space mem can be opened, and says nothing. */
+	if (v->pagemap_fd >= 0)
+		victim_complete(v);
 }
 
 int victim_open(struct victim *v, int pidfd, const struct self *self)

@@ -220,6 +220,57 @@ static void test_sharer_in_a_tree(void **state)
 	members_case(true);
 }
 
+/*
+ * Prepared, then it becomes another program: the lists are in an address space
+ * that was not there when the handles were opened.
+ */
+static void exec_case(uint32_t flags)
+{
+	struct mrelease_opts opts = opts_with(flags);
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	struct mrelease_target *target;
+	struct victim_setup setup = { 0 };
+	struct victim holder, survivor;
+	char line[128];
+
+	setup.shm_fd = make_shm();
+	victim_start_with(&holder, &setup, "robust-exec", "16", "8", NULL);
+	assert_int_equal(mrelease_prepare(holder.fd, &opts, NULL, &target), 0);
+	victim_command(&holder, 'x');
+	victim_reply(&holder, line, sizeof(line));
+	assert_ptr_equal(strstr(line, "ready "), line);
+	assert_int_equal(mrelease_release(target, in_seconds(PATIENCE_S), &rep),
+			 0);
+	mrelease_target_free(target);
+	expect_released(&holder, &rep, -1);
+	expect_report(&rep, rep.before.anon_bytes >= 16 * MIB);
+	expect_report(&rep, rep.notes & MRELEASE_NOTE_ROBUST ||
+				    flags & MRELEASE_NO_PIN);
+	victim_start_with(&survivor, &setup, "robust-survivor", "8", NULL);
+	expect_locks(&survivor, "8");
+	assert_killed(&holder);
+	victim_end(&survivor);
+	victim_end(&holder);
+}
+
+static void test_exec_after_prepare(void **state)
+{
+	int i;
+
+	(void)state;
+	for (i = 0; i < 5; i++)
+		exec_case(0);
+}
+
+static void test_exec_after_prepare_no_pin(void **state)
+{
+	int i;
+
+	(void)state;
+	for (i = 0; i < 5; i++)
+		exec_case(MRELEASE_NO_PIN);
+}
+
 static void test_waiting_survivor(void **state)
 {
 	static const struct robust_case c = { "robust", "16",  "1",
@@ -314,6 +365,8 @@ int main(void)
 		harness_test(test_sharer),
 		harness_test(test_sharer_in_a_cgroup),
 		harness_test(test_sharer_in_a_tree),
+		harness_test(test_exec_after_prepare),
+		harness_test(test_exec_after_prepare_no_pin),
 		harness_test(test_waiting_survivor),
 		harness_test(test_no_pin),
 		harness_test(test_no_pin_many_threads),

@@ -186,6 +186,7 @@ static const struct {
 	{ "robust", victim_robust },
 	{ "robust-thread", victim_robust_thread },
 	{ "robust-pending", victim_robust_pending },
+	{ "robust-exec", victim_robust_exec },
 	{ "robust-late", victim_robust_late },
 	{ "robust-sharer", victim_robust_sharer },
 	{ "robust-survivor", victim_robust_survivor },

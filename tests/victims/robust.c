@@ -95,6 +95,18 @@ int victim_robust(int argc, char **argv)
 	serve(memory, memory_len);
 }
 
+/* robust-exec [MIB [N]]: told to, by an 'x', it becomes robust-thread. */
+int victim_robust_exec(int argc, char **argv)
+{
+	(void)argc;
+	ready(getpid(), 0, NULL, 0);
+	while (next_command() != 'x')
+		;
+	argv[0] = (char *)"robust-thread";
+	execv("/proc/self/exe", argv - 1);
+	die("execv");
+}
+
 static void *holder_thread(void *arg)
 {
 	hold((unsigned long)(uintptr_t)arg);
