@@ -75,6 +75,11 @@ static int visit_process(struct group *g, struct victim *v, bool holding)
 			/* The thread is gone; its children are another's. */
 			if (ret == -ENOENT || ret == -ESRCH)
 				ret = 0;
+			/* Closed by group_thin(), for those found in it. */
+			if (ret == -EBADF && v->task_fd < 0) {
+				g->unknown = true;
+				ret = 0;
+			}
 			if (ret < 0)
 				break;
 		}

@@ -4,10 +4,12 @@
  * after kill -9, and never waits for a dead owner.
  */
 #include <errno.h>
+#include <grp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "groups.h"
@@ -271,6 +273,54 @@ static void test_exec_after_prepare_no_pin(void **state)
 		exec_case(MRELEASE_NO_PIN);
 }
 
+/*
+ * With few descriptors a process of a tree has its files closed while its
+ * children are listed, and opened again after the kill: by then its main thread
+ * may have left the address space, when those that hold locks have not.
+ */
+static void test_few_descriptors_no_pin(void **state)
+{
+	struct victim_setup setup = { .uid = is_root() ? 65534 : 0 };
+	const struct rlimit lim = { 270, 270 };
+	struct mrelease_report rep;
+	struct victim holder, survivor, busy;
+	cpu_set_t all, one;
+	pid_t child;
+	int i;
+
+	(void)state;
+	/* SIGSTOP holds the tree. */
+	stops_expected = true;
+	sched_getaffinity(0, sizeof(all), &all);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	for (i = 0; i < 3; i++)
+		victim_start(&busy, "spinning", "1", NULL);
+	setup.shm_fd = make_shm();
+	victim_start_with(&holder, &setup, "robust-slow", "4", "8", "50", NULL);
+	sched_setaffinity(0, sizeof(all), &all);
+	child = test_fork();
+	if (!child) {
+		if (setrlimit(RLIMIT_NOFILE, &lim) ||
+		    (setup.uid && (setgroups(0, NULL) || setgid(setup.uid) ||
+				   setuid(setup.uid))))
+			_exit(1);
+		if (release_tree(&holder, MRELEASE_NO_PIN, &rep) == 0 &&
+		    rep.members == 51)
+			_exit(0);
+		show_report(&rep);
+		_exit(2);
+	}
+	assert_int_equal(test_wait(child), 0);
+	setup.uid = 0;
+	victim_start_with(&survivor, &setup, "robust-survivor", "32", NULL);
+	expect_locks(&survivor, "32");
+	assert_killed(&holder);
+	victim_end(&survivor);
+	victim_end(&holder);
+}
+
 static void test_waiting_survivor(void **state)
 {
 	static const struct robust_case c = { "robust", "16",  "1",
@@ -367,6 +417,7 @@ int main(void)
 		harness_test(test_sharer_in_a_tree),
 		harness_test(test_exec_after_prepare),
 		harness_test(test_exec_after_prepare_no_pin),
+		harness_test(test_few_descriptors_no_pin),
 		harness_test(test_waiting_survivor),
 		harness_test(test_no_pin),
 		harness_test(test_no_pin_many_threads),

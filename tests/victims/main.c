@@ -187,6 +187,7 @@ static const struct {
 	{ "robust-thread", victim_robust_thread },
 	{ "robust-pending", victim_robust_pending },
 	{ "robust-exec", victim_robust_exec },
+	{ "robust-slow", victim_robust_slow },
 	{ "robust-late", victim_robust_late },
 	{ "robust-sharer", victim_robust_sharer },
 	{ "robust-survivor", victim_robust_survivor },

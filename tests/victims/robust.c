@@ -30,6 +30,8 @@ struct locks {
 	/* A robust futex by hand, see victim_robust_pending(). */
 	struct robust_list pending;
 	_Atomic uint32_t pending_word;
+	/* That stand where they are to. */
+	atomic_ulong children;
 };
 
 static struct locks *locks;
@@ -180,6 +182,65 @@ int victim_robust_late(int argc, char **argv)
 	while (atomic_load(&held) < n)
 		sched_yield();
 	say("held\n");
+	serve(memory, memory_len);
+}
+
+/* Holders that are the last to get a processor; we are not where they are. */
+static void start_slow(const cpu_set_t *theirs, unsigned long first,
+		       unsigned long n)
+{
+	struct sched_param param = { 0 };
+	pthread_attr_t attr;
+	pthread_t thread;
+	unsigned long i;
+	cpu_set_t all;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 65536);
+	pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
+	pthread_attr_setschedpolicy(&attr, SCHED_IDLE);
+	pthread_attr_setschedparam(&attr, &param);
+	pthread_attr_setaffinity_np(&attr, sizeof(*theirs), theirs);
+	for (i = first; i < first + n; i++) {
+		errno = pthread_create(&thread, &attr, holder_thread,
+				       (void *)(uintptr_t)i);
+		if (errno)
+			die("pthread_create");
+	}
+	pthread_attr_destroy(&attr);
+	memset(&all, 0xff, sizeof(all));
+	sched_setaffinity(0, sizeof(all), &all);
+	while (atomic_load(&held) < n)
+		sched_yield();
+}
+
+/*
+ * robust-slow [MIB [N [CHILDREN]]]: N slow threads hold a mutex each, and as
+ * many in each of the first three children; the rest do nothing.
+ */
+int victim_robust_slow(int argc, char **argv)
+{
+	unsigned long n = number(argc, argv, 2, 1);
+	unsigned long i, children = number(argc, argv, 3, 3);
+	cpu_set_t theirs;
+
+	sched_getaffinity(0, sizeof(theirs), &theirs);
+	prepare(argc, argv, 4 * n);
+	for (i = 0; i < children; i++)
+		if (!fork()) {
+			die_with_parent();
+			if (i < 3)
+				start_slow(&theirs, (i + 1) * n, n);
+			else
+				/* Who is bigger is looked at first. */
+				fill_anon(MIB);
+			atomic_fetch_add(&locks->children, 1);
+			serve(NULL, 0);
+		}
+	start_slow(&theirs, 0, n);
+	while (atomic_load(&locks->children) < children)
+		sched_yield();
+	ready(getpid(), 0, memory, memory_len);
 	serve(memory, memory_len);
 }
 

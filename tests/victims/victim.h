@@ -51,6 +51,7 @@ int victim_robust(int argc, char **argv);
 int victim_robust_thread(int argc, char **argv);
 int victim_robust_pending(int argc, char **argv);
 int victim_robust_exec(int argc, char **argv);
+int victim_robust_slow(int argc, char **argv);
 int victim_robust_late(int argc, char **argv);
 int victim_robust_sharer(int argc, char **argv);
 int victim_robust_survivor(int argc, char **argv);
