@@ -358,6 +358,7 @@ int group_run(int fd, const struct group_ops *ops,
 	release_init(&g->base, &o, o.deadline_ns);
 	g->base.scratch = &g->scratch;
 	g->base.tids = &g->tids;
+	g->base.group = g;
 	g->base.in_helper = true;
 	tids_init(&g->tids);
 	g->ops = ops;

@@ -124,6 +124,8 @@ void group_sort(struct group *g);
 void group_note_dead(struct group *g, struct victim *v);
 /* Is that process the one of its number that was noted dead? */
 bool group_is_dead_one(const struct group *g, const struct proc_stat *st);
+/* Is it one of them? */
+bool group_has(const struct group *g, pid_t pid);
 /* Is it reaped?  Then its number means nobody, or a stranger. */
 bool group_gone(struct group *g, struct victim *v);
 

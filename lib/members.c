@@ -52,6 +52,13 @@ bool group_is_dead_one(const struct group *g, const struct proc_stat *st)
 	return s->pid == st->pid && s->dead == dead_mark(st->start_time);
 }
 
+bool group_has(const struct group *g, pid_t pid)
+{
+	const struct seen *s = seen_slot(g, pid);
+
+	return s->pid == pid && !s->dead;
+}
+
 static void note(struct group *g, pid_t pid, uint32_t dead)
 {
 	struct seen *s = seen_slot(g, pid);

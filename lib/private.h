@@ -426,6 +426,8 @@ bool report_ok(const struct mrelease_report *out);
 
 /* release.c */
 
+struct group;
+
 struct release {
 	struct mrelease_opts opts;
 	struct self self;
@@ -439,6 +441,8 @@ struct release {
 	/* NULL: no cache is to be evicted. */
 	struct cache *cache;
 	struct helper helper;
+	/* NULL: of one process. */
+	const struct group *group;
 	/* pidfds of sharers that were killed with it. */
 	int sharer_fds[64];
 	unsigned int nr_sharer_fds;

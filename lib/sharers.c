@@ -11,7 +11,7 @@
 #include <poll.h>
 #include <string.h>
 
-#include "private.h"
+#include "group.h"
 
 #define KCMP_VM	    1
 #define PF_EXITING  0x4
@@ -115,6 +115,12 @@ static int kill_one(void *arg, pid_t pid)
 
 	if (self_refuses(&a->r->self, pid))
 		return 0;
+	/*
+	 * A member is killed with the rest, and looked at (shared.c).  It must
+	 * not be waited for: it stands in its exit stop until it was.
+	 */
+	if (a->r->group && group_has(a->r->group, pid))
+		return 0;
 	fd = sys_pidfd_open(pid, 0);
 	/*
 	 * The number may mean another process since the comparison; compare
@@ -127,7 +133,6 @@ static int kill_one(void *arg, pid_t pid)
 	return 0;
 }
 
-/* Those that were killed with the victim: gone too, when the call returns. */
 /*
  * Before anything is reaped: they have robust lists of their own, in this
  * memory.  It stays whole until the last of them has walked his.
@@ -140,6 +145,7 @@ bool sharers_exit(struct release *r)
 	return !r->sharer_left;
 }
 
+/* Those that were killed with the victim: gone too, when the call returns. */
 void sharers_wait(struct release *r)
 {
 	for (unsigned int i = 0; i < r->nr_sharer_fds; i++) {

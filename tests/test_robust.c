@@ -165,7 +165,7 @@ static void test_sharer(void **state)
  * The same two as members: killed together, and neither waits for the other.
  * Nobody holds on to the one that holds the lock but its own release.
  */
-static void members_case(bool tree)
+static void members_case(bool tree, uint32_t flags)
 {
 	struct victim_setup setup = { 0 };
 	struct victim holder, survivor;
@@ -190,8 +190,8 @@ static void members_case(bool tree)
 		setup.shm_fd = make_shm();
 		victim_start_with(&holder, &setup, "robust-sharer", "16", NULL);
 		sched_setaffinity(0, sizeof(all), &all);
-		ret = tree ? release_tree(&holder, 0, &rep) :
-			     release_cgroup(&cg, 0, &rep);
+		ret = tree ? release_tree(&holder, flags, &rep) :
+			     release_cgroup(&cg, flags, &rep);
 		expect_report(&rep, ret == 0);
 		expect_report(&rep, rep.result == MRELEASE_RELEASED);
 		expect_report(&rep, rep.members == 2);
@@ -213,13 +213,26 @@ static void members_case(bool tree)
 static void test_sharer_in_a_cgroup(void **state)
 {
 	(void)state;
-	members_case(false);
+	members_case(false, 0);
+}
+
+/* Nobody waits for the exit of one that he himself holds in its exit stop. */
+static void test_kill_sharer_in_a_cgroup(void **state)
+{
+	(void)state;
+	members_case(false, MRELEASE_KILL_SHARERS);
+}
+
+static void test_kill_sharer_in_a_tree(void **state)
+{
+	(void)state;
+	members_case(true, MRELEASE_KILL_SHARERS);
 }
 
 static void test_sharer_in_a_tree(void **state)
 {
 	(void)state;
-	members_case(true);
+	members_case(true, 0);
 }
 
 /*
@@ -415,6 +428,8 @@ int main(void)
 		harness_test(test_sharer),
 		harness_test(test_sharer_in_a_cgroup),
 		harness_test(test_sharer_in_a_tree),
+		harness_test(test_kill_sharer_in_a_cgroup),
+		harness_test(test_kill_sharer_in_a_tree),
 		harness_test(test_exec_after_prepare),
 		harness_test(test_exec_after_prepare_no_pin),
 		harness_test(test_few_descriptors_no_pin),
