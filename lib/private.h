@@ -232,6 +232,10 @@ struct victim {
 	bool done;
 	/* Of a group: its robust lists were seen to be empty. */
 	bool settled;
+	/* Of a group: they were not when all were looked at. */
+	bool holder;
+	/* Of a group: the worker, counted from 1, that comes back to it. */
+	uint8_t put_off_by;
 	/* Of a group: another has lists in the same memory (shared.c). */
 	bool shares_lists;
 	pid_t pins[MAX_PINS];

@@ -71,8 +71,10 @@ void shared_look(struct group *g)
 	if (g->nr < 2)
 		return;
 	g->base.look_only = true;
-	for (size_t i = 0; i < g->nr; i++)
+	for (size_t i = 0; i < g->nr; i++) {
 		g->victims[i].settled = look(g, &g->victims[i]);
+		g->victims[i].holder = !g->victims[i].settled;
+	}
 	g->base.look_only = false;
 	for (size_t i = 0; i < g->nr; i++) {
 		if (g->victims[i].settled)

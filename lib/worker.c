@@ -8,6 +8,9 @@
 
 #include "group.h"
 
+/* For one holder, when there are more. */
+#define PATIENCE_NS (10 * NSEC_PER_MSEC)
+
 /* The queue is empty: be the second reaper of whoever is still at it. */
 static void help(struct worker *w)
 {
@@ -38,33 +41,80 @@ static bool exited_clean(struct release *r, struct victim *v)
 	return true;
 }
 
-void work(struct worker *w)
+static void work_on(struct worker *w, struct victim *v)
 {
 	struct group *g = w->g;
-	size_t i;
+
+	w->r.v = v;
+	if (v->killed && !exited_clean(&w->r, v)) {
+		victim_complete(v);
+		if (w->r.cache && w->r.series)
+			cache_open(w->r.cache, v, &w->scratch);
+		release_memory(&w->r, v);
+		/* Shared mappings are not unmapped yet, and stay. */
+		if (w->r.cache && v->rep.verified && !w->r.series)
+			cache_open(w->r.cache, v, &w->scratch);
+		if (w->r.cache)
+			cache_evict(w->r.cache, v);
+		if (g->thin)
+			victim_thin(v);
+	}
+	__atomic_or_fetch(&v->want_unpin, ~0u, __ATOMIC_SEQ_CST);
+	if (__atomic_add_fetch(&g->finished, 1, __ATOMIC_ACQ_REL) == g->nr)
+		tracer_wake(g);
+}
+
+/*
+ * A member that holds a lock is let go and waited for, and if it is frozen or
+ * in D state for as long as the call may take.  True: it takes longer, and
+ * others can be seen to meanwhile.
+ */
+static bool put_off(struct worker *w, struct victim *v)
+{
+	int64_t deadline_ns = w->r.deadline_ns;
+	int ret;
+
+	if (!v->killed || v->settled || victim_exited(v))
+		return false;
+	w->r.deadline_ns = deadline_min(deadline_ns, now_ns() + PATIENCE_NS);
+	victim_complete(v);
+	ret = robust_settle(&w->r, v);
+	w->r.deadline_ns = deadline_ns;
+	v->settled = ret == 0;
+	if (w->g->thin && ret == -ETIMEDOUT)
+		victim_thin(v);
+	return ret == -ETIMEDOUT && now_ns() < deadline_ns;
+}
+
+/* The biggest first of those that hold nothing; then those that do. */
+void work(struct worker *w)
+{
+	const uint8_t me = w - w->g->workers + 1;
+	struct group *g = w->g;
+	size_t i, left = 0;
 
 	while ((i = __atomic_fetch_add(&g->next, 1, __ATOMIC_ACQ_REL)) <
-	       g->nr) {
+	       2 * g->nr) {
+		struct victim *v = &g->victims[i % g->nr];
+
+		/* One turn is a holder's, the other everybody else's. */
+		if (v->holder != (i >= g->nr))
+			continue;
+		if (!v->holder || !put_off(w, v)) {
+			work_on(w, v);
+			continue;
+		}
+		v->put_off_by = me;
+		left++;
+	}
+	for (i = 0; left; i = (i + 1) % g->nr) {
 		struct victim *v = &g->victims[i];
 
-		w->r.v = v;
-		if (v->killed && !exited_clean(&w->r, v)) {
-			victim_complete(v);
-			if (w->r.cache && w->r.series)
-				cache_open(w->r.cache, v, &w->scratch);
-			release_memory(&w->r, v);
-			/* Shared mappings are not unmapped yet, and stay. */
-			if (w->r.cache && v->rep.verified && !w->r.series)
-				cache_open(w->r.cache, v, &w->scratch);
-			if (w->r.cache)
-				cache_evict(w->r.cache, v);
-			if (g->thin)
-				victim_thin(v);
-		}
-		__atomic_or_fetch(&v->want_unpin, ~0u, __ATOMIC_SEQ_CST);
-		if (__atomic_add_fetch(&g->finished, 1, __ATOMIC_ACQ_REL) ==
-		    g->nr)
-			tracer_wake(g);
+		if (v->put_off_by != me || put_off(w, v))
+			continue;
+		v->put_off_by = 0;
+		left--;
+		work_on(w, v);
 	}
 }
 

@@ -176,6 +176,16 @@ static bool is_frozen(void *arg)
 	return cgroup_frozen(arg);
 }
 
+void cgroup_thaw(const struct cgroup *cg)
+{
+	bool v2 = cg->kind == CGROUP_V2;
+
+	assert_int_equal(write_file(cg->path,
+				    v2 ? "cgroup.freeze" : "freezer.state",
+				    v2 ? "0" : "THAWED"),
+			 0);
+}
+
 void cgroup_freeze(const struct cgroup *cg)
 {
 	int ret = cg->kind == CGROUP_V2 ?

@@ -155,6 +155,7 @@ void cgroup_make_below(struct cgroup *cg, const struct cgroup *parent,
 void cgroup_add(const struct cgroup *cg, pid_t pid);
 /* Write the file, and wait until the kernel says that it is so. */
 void cgroup_freeze(const struct cgroup *cg);
+void cgroup_thaw(const struct cgroup *cg);
 /* For CGROUP_CPU, with a member that uses CPU time: it has run out of it. */
 void cgroup_throttle(const struct cgroup *cg);
 bool cgroup_frozen(const struct cgroup *cg);

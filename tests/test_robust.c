@@ -236,6 +236,55 @@ static void test_sharer_in_a_tree(void **state)
 }
 
 /*
+ * A holder that cannot exit, and nobody but one worker: the memory of the
+ * others does not wait for it.
+ */
+static void test_frozen_holder(void **state)
+{
+	struct mrelease_opts opts = opts_with(0);
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	struct cgroup cg, freezer;
+	struct victim v[5], survivor;
+	struct victim_setup setup = { 0 };
+	size_t i;
+
+	(void)state;
+	cgroup_make(&cg, CGROUP_V2);
+	cgroup_make(&freezer, CGROUP_FREEZER);
+	setup.shm_fd = make_shm();
+	setup.procs[0] = cg.procs;
+	victim_start_with(&v[0], &setup, "robust", "32", NULL);
+	for (i = 1; i < ARRAY_LEN(v); i++)
+		victim_start_with(&v[i], &setup, "anon", "4", NULL);
+	cgroup_add(&freezer, v[0].pid);
+	cgroup_freeze(&freezer);
+	opts.deadline_ns = in_seconds(4);
+	opts.workers = 1;
+	for (i = 0; i < ARRAY_LEN(v); i++)
+		members[i].size = sizeof(members[i]);
+	nr_members = ARRAY_LEN(v);
+	expect_report(&rep, mrelease_cgroup(cg.fd, &opts, &rep, members,
+					    &nr_members) == 0);
+	close(cg.fd);
+	close(freezer.fd);
+	expect_report(&rep, rep.result == MRELEASE_UNCONFIRMED);
+	expect_report(&rep, rep.members == 5 && rep.members_verified == 4);
+	assert_int_equal(nr_members, 5);
+	assert_int_equal(members[0].pid, v[0].pid);
+	for (i = 1; i < ARRAY_LEN(v); i++) {
+		expect_report(&members[i], members[i].verified);
+		expect_report(&members[i], members[i].release_ns < SEC_NS);
+		assert_killed(&v[i]);
+	}
+	/* And its lock is its own until it is let go. */
+	setup.procs[0] = NULL;
+	victim_start_with(&survivor, &setup, "robust-survivor", "1", NULL);
+	cgroup_thaw(&freezer);
+	expect_locks(&survivor, "1");
+	assert_killed(&v[0]);
+}
+
+/*
  * Prepared, then it becomes another program: the lists are in an address space
  * that was not there when the handles were opened.
  */
@@ -430,6 +479,7 @@ int main(void)
 		harness_test(test_sharer_in_a_tree),
 		harness_test(test_kill_sharer_in_a_cgroup),
 		harness_test(test_kill_sharer_in_a_tree),
+		harness_test(test_frozen_holder),
 		harness_test(test_exec_after_prepare),
 		harness_test(test_exec_after_prepare_no_pin),
 		harness_test(test_few_descriptors_no_pin),
