@@ -209,7 +209,7 @@ enum mrelease_refusal {
 	MRELEASE_REFUSE_ANCESTOR,
 	/** The number means another process by now. */
 	MRELEASE_REFUSE_REUSED,
-	/** Not in our PID namespace. */
+	/** Not in our PID namespace, or /proc is that of another. */
 	MRELEASE_REFUSE_FOREIGN,
 	/** The root cgroup, a threaded cgroup, or no cgroup at all. */
 	MRELEASE_REFUSE_CGROUP,

@@ -268,6 +268,8 @@ struct self {
 	pid_t ancestors[64];
 	unsigned int nr_ancestors;
 	bool allow_ancestor;
+	/* /proc numbers processes as another PID namespace than ours does. */
+	bool foreign_proc;
 };
 
 void self_init(struct self *self, uint32_t flags);

@@ -4,6 +4,26 @@
 
 #include "private.h"
 
+/*
+ * Numbers come from /proc and go to ptrace(2), get_robust_list(2) and kill(2),
+ * which take ours.  In a new PID namespace with the old /proc they are those
+ * of strangers, or of nobody: who has no robust list.  NSpid has a number for
+ * each namespace from that of /proc down to ours.
+ */
+static bool is_foreign_proc(void)
+{
+	const char *p, *end;
+	char buf[4096];
+	long len = read_file(AT_FDCWD, "/proc/self/status", buf, sizeof(buf));
+
+	p = len > 0 ? strstr(buf, "\nNSpid:\t") : NULL;
+	if (!p)
+		return false;
+	p += strlen("\nNSpid:\t");
+	end = strchr(p, '\n');
+	return end && memchr(p, '\t', end - p);
+}
+
 void self_init(struct self *self, uint32_t flags)
 {
 	char path[64], buf[1024];
@@ -13,6 +33,7 @@ void self_init(struct self *self, uint32_t flags)
 	memset(self, 0, sizeof(*self));
 	self->pid = sys_getpid();
 	self->allow_ancestor = flags & MRELEASE_ALLOW_ANCESTOR;
+	self->foreign_proc = is_foreign_proc();
 	for (pid = sys_getppid(); pid > 1; pid = st.ppid) {
 		long len;
 
@@ -28,6 +49,8 @@ void self_init(struct self *self, uint32_t flags)
 
 int self_refuses(const struct self *self, pid_t pid)
 {
+	if (self->foreign_proc)
+		return MRELEASE_REFUSE_FOREIGN;
 	if (pid == 1)
 		return MRELEASE_REFUSE_INIT;
 	if (pid == self->pid)

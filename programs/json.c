@@ -114,7 +114,7 @@ static const char *refusal_text(int refusal)
 	case MRELEASE_REFUSE_REUSED:
 		return "refused: this PID is another process by now";
 	case MRELEASE_REFUSE_FOREIGN:
-		return "refused: not in this PID namespace";
+		return "refused: not in this PID namespace, or not its /proc";
 	case MRELEASE_REFUSE_CGROUP:
 		return "refused: not a cgroup that can be killed";
 	default:

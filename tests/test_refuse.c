@@ -54,6 +54,54 @@ static pid_t other_thread_of(pid_t pid)
 	return 0;
 }
 
+/*
+ * In a new PID namespace that still has the old /proc.  The numbers there mean
+ * nobody here, and somebody without a robust list is soon reaped.
+ */
+static int release_below_the_wrong_proc(void)
+{
+	struct mrelease_opts opts = opts_with(0);
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	pid_t pid = fork();
+	int ret;
+
+	if (!pid)
+		for (;;)
+			pause();
+	ret = mrelease_process((int)syscall(SYS_pidfd_open, pid, 0), &opts,
+			       &rep);
+	if (ret != -EPERM || rep.refusal != MRELEASE_REFUSE_FOREIGN ||
+	    waitpid(pid, NULL, WNOHANG)) {
+		show_report(&rep);
+		return 1;
+	}
+	return 0;
+}
+
+static void test_wrong_proc(void **state)
+{
+	pid_t child, init;
+	int status;
+
+	(void)state;
+	child = test_fork();
+	if (!child) {
+		if (unshare(CLONE_NEWPID) &&
+		    unshare(CLONE_NEWUSER | CLONE_NEWPID))
+			_exit(77);
+		init = fork();
+		if (!init)
+			_exit(release_below_the_wrong_proc());
+		if (waitpid(init, &status, 0) != init || !WIFEXITED(status))
+			_exit(2);
+		_exit(WEXITSTATUS(status));
+	}
+	status = test_wait(child);
+	if (status == 77)
+		skip_test("pidns", "no PID namespace can be made here");
+	assert_int_equal(status, 0);
+}
+
 static void test_thread_id(void **state)
 {
 	struct victim v;
@@ -438,6 +486,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		harness_test(test_open_bad_numbers),
+		harness_test(test_wrong_proc),
 		harness_test(test_thread_id),
 		harness_test(test_inode),
 		harness_test(test_init),
