@@ -81,7 +81,9 @@ int threads_list(const struct victim *v, struct scratch *s,
 
 struct note_arg {
 	struct tids *tids;
+	uint64_t last;
 	uint32_t nr;
+	bool born;
 };
 
 static int note_one(void *arg, pid_t tid)
@@ -91,6 +93,7 @@ static int note_one(void *arg, pid_t tid)
 	if (a->tids->used + a->nr == ARRAY_SIZE(a->tids->tid))
 		return 1;
 	a->tids->tid[a->tids->used + a->nr++] = tid;
+	a->born |= (uint64_t)tid > a->last;
 	return 0;
 }
 
@@ -133,10 +136,16 @@ void threads_note(struct victim *v, struct tids *tids, struct scratch *s)
 		bool whole;
 
 		v->noted_ns = now_ns();
-		if (last_number(tids, &v->last_tid) < 0 ||
-		    threads_list(v, s, note_one, &arg, &whole))
+		if (last_number(tids, &v->last_tid) < 0)
 			return;
-		if (!whole)
+		arg.last = v->last_tid;
+		if (threads_list(v, s, note_one, &arg, &whole))
+			return;
+		/*
+		 * As many as there were: but one that came since makes up for
+		 * one that was left out, and who died hides it from count().
+		 */
+		if (!whole || arg.born)
 			continue;
 		v->tids = &tids->tid[tids->used];
 		v->nr_tids = arg.nr;
