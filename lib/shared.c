@@ -68,7 +68,8 @@ void shared_look(struct group *g)
 {
 	size_t budget = MAX_KCMP;
 
-	if (g->nr < 2)
+	/* A single one's are its worker's to look at, if there is one. */
+	if (g->nr < 2 && g->nr_workers)
 		return;
 	g->base.look_only = true;
 	for (size_t i = 0; i < g->nr; i++) {

@@ -41,12 +41,23 @@ static bool exited_clean(struct release *r, struct victim *v)
 	return true;
 }
 
+/*
+ * There is no worker, so we are the tracer: nobody would let go of a holder's
+ * threads while we wait for it.  It comes back with its exit.
+ */
+static bool only_let_go(const struct worker *w, const struct victim *v)
+{
+	return v->holder && !w->g->nr_workers;
+}
+
 static void work_on(struct worker *w, struct victim *v)
 {
 	struct group *g = w->g;
 
 	w->r.v = v;
-	if (v->killed && !exited_clean(&w->r, v)) {
+	if (only_let_go(w, v)) {
+		v->rep.path = MRELEASE_PATH_EXIT;
+	} else if (v->killed && !exited_clean(&w->r, v)) {
 		victim_complete(v);
 		if (w->r.cache && w->r.series)
 			cache_open(w->r.cache, v, &w->scratch);
@@ -100,7 +111,7 @@ void work(struct worker *w)
 		/* One turn is a holder's, the other everybody else's. */
 		if (v->holder != (i >= g->nr))
 			continue;
-		if (!v->holder || !put_off(w, v)) {
+		if (!v->holder || only_let_go(w, v) || !put_off(w, v)) {
 			work_on(w, v);
 			continue;
 		}

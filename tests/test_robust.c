@@ -284,6 +284,42 @@ static void test_frozen_holder(void **state)
 	assert_killed(&v[0]);
 }
 
+/* No worker can be started: then who holds the threads is who would wait. */
+static void test_no_workers(void **state)
+{
+	struct victim_setup setup = { .uid = 200000 + (uid_t)getpid() };
+	/* The victim, the caller, its helper. */
+	const struct rlimit lim = { 3, 3 };
+	struct victim holder, survivor;
+	struct mrelease_report rep;
+	int64_t start = now_ns();
+	pid_t child;
+
+	(void)state;
+	need_root();
+	setup.shm_fd = make_shm();
+	victim_start_with(&holder, &setup, "robust", "16", NULL);
+	child = test_fork();
+	if (!child) {
+		if (setrlimit(RLIMIT_NPROC, &lim) || setgroups(0, NULL) ||
+		    setgid(setup.uid) || setuid(setup.uid))
+			_exit(1);
+		if (release_tree(&holder, 0, &rep) == 0 && rep.verified == 1 &&
+		    rep.result == MRELEASE_RELEASED)
+			_exit(0);
+		show_report(&rep);
+		_exit(2);
+	}
+	assert_int_equal(test_wait(child), 0);
+	assert_true(now_ns() - start < PATIENCE_S / 2 * SEC_NS);
+	setup.uid = 0;
+	victim_start_with(&survivor, &setup, "robust-survivor", "1", NULL);
+	expect_locks(&survivor, "1");
+	assert_killed(&holder);
+	victim_end(&survivor);
+	victim_end(&holder);
+}
+
 /*
  * Prepared, then it becomes another program: the lists are in an address space
  * that was not there when the handles were opened.
@@ -480,6 +516,7 @@ int main(void)
 		harness_test(test_kill_sharer_in_a_cgroup),
 		harness_test(test_kill_sharer_in_a_tree),
 		harness_test(test_frozen_holder),
+		harness_test(test_no_workers),
 		harness_test(test_exec_after_prepare),
 		harness_test(test_exec_after_prepare_no_pin),
 		harness_test(test_few_descriptors_no_pin),
