@@ -14,6 +14,11 @@
  *			robust futex and cannot run meanwhile
  *	oom N		from the death of a victim of the OOM killer, 1 GiB, that
  *			cannot exit, until its memory is gone
+ *	cache N		process_mrelease of a zombie that has 16 MiB of a file
+ *			mapped, which somebody else has used as well: with and
+ *			without its page cache, and with a mapping whose use is
+ *			not noted down, as if nobody had touched the pages.  On
+ *			both kinds of LRU; see "exit" for -icount
  *
  * One result line each, "ok": the numbers are in the comments.
  */
@@ -488,6 +493,106 @@ static void run_oom(int n)
 	quantiles("# OOM kill of 1 GiB, memory gone after", ns, n);
 }
 
+/* Touches all of the file, and tells the address of some other memory. */
+static void cache_child(int fd, size_t size, bool noted, int up)
+{
+	char *addr, *other;
+	size_t i;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	addr = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (addr == MAP_FAILED || (!noted && madvise(addr, size, MADV_RANDOM)))
+		_exit(1);
+	for (i = 0; i < size; i += 4096)
+		*(volatile char *)(addr + i);
+	if (up < 0)
+		_exit(0);
+	other = mr_fill(4096);
+	if (write(up, &other, sizeof(other)) != sizeof(other))
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static long long one_cache(int fd, size_t size, bool noted, unsigned int flags)
+{
+	struct mr_reader r = {};
+	struct mr_victim v;
+	long long start;
+	int pfd[2], status, ret;
+	char *addr;
+	pid_t pid;
+
+	if (fsync(fd) || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) ||
+	    pipe(pfd))
+		fatal("setup");
+	pid = fork();
+	if (!pid)
+		cache_child(fd, size, true, -1);
+	if (waitpid(pid, &status, 0) != pid || status)
+		fatal("the one who was there before");
+	pid = fork();
+	if (!pid)
+		cache_child(fd, size, noted, pfd[1]);
+	if (read(pfd[0], &addr, sizeof(addr)) != sizeof(addr))
+		fatal("victim");
+	memset(&v, 0, sizeof(v));
+	if (mr_adopt(&v, pid, addr, 4096) || mr_reader_start(&r, &v))
+		fatal("victim");
+	kill(pid, SIGKILL);
+	mr_wait_zombie(&v);
+	start = now();
+	ret = mr_release(v.pidfd, flags);
+	start = now() - start;
+	mr_reader_stop(&r);
+	mr_reap(&v);
+	close(pfd[0]);
+	close(pfd[1]);
+	if (ret)
+		fatal("process_mrelease");
+
+	return start;
+}
+
+static void run_cache(int n)
+{
+	static const char * const lru[] = { "classic LRU", "MGLRU" };
+	char buf[4096] = "";
+	size_t size = 16 * MB, i;
+	int fd, gen, way, k;
+
+	fd = open("/mnt/ext2/bench", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0)
+		fatal("/mnt/ext2");
+	for (i = 0; i < size; i += sizeof(buf))
+		if (write(fd, buf, sizeof(buf)) != sizeof(buf))
+			fatal("write");
+	for (gen = 0; gen < 2; gen++) {
+		if (!mr_write_file("/sys/kernel/mm/lru_gen/enabled",
+				   gen ? "7" : "0"))
+			fatal("lru_gen");
+		for (way = 0; way < 4; way++) {
+			bool evict = way & 2, noted = !(way & 1);
+			long long sum = 0;
+
+			if (evict && !mr_has_evict())
+				continue;
+			/* The first one warms caches up. */
+			for (k = -1; k < n; k++) {
+				long long ns = one_cache(fd, size, noted,
+					evict ? PROCESS_MRELEASE_EVICT : 0);
+
+				sum += k < 0 ? 0 : ns;
+			}
+			printf("# cache: %s, %s, use %s: %lld ns a page, n %d\n",
+			       lru[gen], evict ? "evict" : "reap",
+			       noted ? "noted" : "not noted",
+			       sum / n / (long long)(size / 4096), n);
+		}
+	}
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	int n = argc > 2 ? atoi(argv[2]) : 0;
@@ -510,6 +615,8 @@ int main(int argc, char **argv)
 		run_threads(n);
 	else if (!strcmp(argv[1], "oom"))
 		run_oom(n);
+	else if (!strcmp(argv[1], "cache"))
+		run_cache(n);
 	else
 		return 2;
 	printf("ok 1 %s\n", argv[1]);

@@ -231,6 +231,8 @@ part_configs()
 		"$(fragment '# CONFIG_MEMCG is not set')"
 	compile up x86_64 "" "$f" "$(fragment '# CONFIG_SMP is not set')"
 	compile arm64 arm64 aarch64-linux-gnu- "$f" "$(fragment)"
+	# Has a copy of the mmu_gather of its own.
+	compile s390 s390 s390x-linux-gnu- "$f" "$(fragment)"
 	# No MMU: process_mrelease is ENOSYS and the flag EINVAL, but all builds.
 	compile nommu arm arm-linux-gnueabi- "$here/nommu.config"
 }
@@ -326,6 +328,29 @@ part_cost()
 	done
 }
 
+# Instructions to unmap page cache that is about to go: nothing is noted down
+# about its use, so it must not matter whether that would have been done.
+part_cache()
+{
+	local gen lines n u
+
+	initramfs check
+	low_priority timeout --foreground -k 10 1200 "$BASH" "$here/rig" qemu_icount \
+		check -serial stdio -serial null \
+		-append "$cmdline list=cache disks=1" </dev/null 2>&1 |
+		tr -d '\r' >"$src/cache-check.log"
+	lines=$(grep -o '# cache: .*' "$src/cache-check.log")
+	echo "$lines"
+	for gen in "classic LRU" MGLRU; do
+		n=$(echo "$lines" | sed -nE \
+			"s/.*$gen, evict, use noted: ([0-9]+) .*/\1/p")
+		u=$(echo "$lines" | sed -nE \
+			"s/.*$gen, evict, use not noted: ([0-9]+) .*/\1/p")
+		[ -n "$n" ] && [ -n "$u" ] && [ $((n * 100)) -le $((u * 105)) ]
+		one "cache: $gen: no work for what is about to go" $?
+	done
+}
+
 # Tables for the logs, and whether the one call is any slower than the two:
 # medians, with a tenth and a tick of the clock (4 ms) for the noise.
 part_bench()
@@ -385,6 +410,7 @@ minutes()
 	check) echo 3 ;;
 	base) echo 6 ;;
 	existing|library|cost|bench) echo 5 ;;
+	cache) echo 3 ;;
 	patches|configs) echo 4 ;;
 	debug) echo 15 ;;
 	stress) echo 32 ;;
@@ -401,7 +427,7 @@ full()
 	build check "$src/series" "$here/kernel.config"
 	programs programs programs.existing
 	initramfs check
-	for part in ${FULL:-series check base existing library patches configs cost bench meet debug}; do
+	for part in ${FULL:-series check base existing library patches configs cost cache bench meet debug}; do
 		if [ "${FULL_MINUTES:-0}" != 0 ] && [ $((SECONDS / 60 +
 		    $(minutes "$part"))) -ge "$FULL_MINUTES" ]; then
 			say "full: $part: not run, $((SECONDS / 60)) of $FULL_MINUTES minutes are gone"
