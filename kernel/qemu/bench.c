@@ -12,6 +12,8 @@
  *			median, p95, p99
  *	threads N	process_mrelease of a victim with N threads that hold no
  *			robust futex and cannot run meanwhile
+ *	split N		process_mrelease of 1 GiB that cannot exit, by a caller that
+ *			no worker can help and by one that has help, in turns
  *	oom N		from the death of a victim of the OOM killer, 1 GiB, that
  *			cannot exit, until its memory is gone
  *	cache N		process_mrelease of a zombie that has 16 MiB of a file
@@ -593,6 +595,137 @@ static void run_cache(int n)
 	close(fd);
 }
 
+static double fine_per_ns = 1;
+
+/* The clock of this machine ticks every 4 ms; where there is a finer one: */
+static long long fine_now(void)
+{
+#ifdef __x86_64__
+	static long long first_ns, first;
+	long long ticks = __builtin_ia32_rdtsc();
+
+	if (!first) {
+		first_ns = now();
+		first = ticks;
+		do {
+			ticks = __builtin_ia32_rdtsc();
+		} while (now() - first_ns < 1000000000LL);
+		fine_per_ns = (double)(ticks - first) / (now() - first_ns);
+	}
+	return (ticks - first) / fine_per_ns;
+#else
+	return now();
+#endif
+}
+
+#define REAP_CPUMASK "/sys/devices/virtual/workqueue/mm_reap/cpumask"
+
+/*
+ * The caller is on CPU 0 and does not leave it.  Workers that may run there
+ * only, do not run before it is through: then it walks alone.
+ */
+static long long one_split(size_t size, const char *cpus)
+{
+	struct sched_param sp = { .sched_priority = 50 };
+	struct mr_victim v = {};
+	long long start, ns;
+	char *addr = NULL;
+	int pfd[2], status;
+
+	if (cpus && !mr_write_file(REAP_CPUMASK, cpus))
+		fatal(REAP_CPUMASK);
+	if (pipe(pfd))
+		fatal("pipe");
+	v.pid = fork();
+	if (v.pid < 0)
+		fatal("fork");
+	if (!v.pid) {
+		cpu_set_t other;
+
+		/* Where it stops when it dies: not in our way. */
+		CPU_ZERO(&other);
+		CPU_SET(1, &other);
+		sched_setaffinity(0, sizeof(other), &other);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		addr = mr_fill(size);
+		if (write(pfd[1], &addr, sizeof(addr)) != sizeof(addr))
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	if (read(pfd[0], &addr, sizeof(addr)) != sizeof(addr) || !addr)
+		fatal("victim");
+	close(pfd[0]);
+	close(pfd[1]);
+	if (mr_adopt(&v, v.pid, addr, size) ||
+	    ptrace(PTRACE_SEIZE, v.pid, NULL, PTRACE_O_TRACEEXIT))
+		fatal("ptrace");
+	mr_send(v.pidfd, SIGKILL, NULL, 0);
+	if (waitpid(v.pid, &status, __WALL) != v.pid ||
+	    status >> 8 != (SIGTRAP | PTRACE_EVENT_EXIT << 8))
+		fatal("exit stop");
+	if (sched_setscheduler(0, SCHED_FIFO, &sp))
+		fatal("SCHED_FIFO");
+	start = fine_now();
+	status = mr_release(v.pidfd, 0);
+	ns = fine_now() - start;
+	sp.sched_priority = 0;
+	sched_setscheduler(0, SCHED_OTHER, &sp);
+	if (status || mr_pages_there(&v))
+		fatal("process_mrelease");
+	ptrace(PTRACE_CONT, v.pid, NULL, NULL);
+	mr_reap(&v);
+	return ns;
+}
+
+/* @n times 1 GiB, and smaller ones more often. */
+static void run_split(int n)
+{
+	static const size_t sizes[] = { 1024 * MB, 256 * MB, 64 * MB };
+	bool workers = !access(REAP_CPUMASK, W_OK);
+	cpu_set_t one;
+	char what[64];
+	int i, s, m;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	if (sched_setaffinity(0, sizeof(one), &one))
+		fatal("affinity");
+	fine_now();
+	for (s = 2; s >= 0; s--) {
+		long long *ns[2];
+
+		m = n * (sizes[0] / sizes[s]);
+		ns[0] = calloc(m, sizeof(**ns));
+		ns[1] = calloc(m, sizeof(**ns));
+		for (i = -1; i < m; i++) {
+			/* The first one warms up. */
+			int k = i < 0 ? 0 : i;
+
+			ns[0][k] = one_split(sizes[s], workers ? "1" : NULL);
+			if (workers)
+				ns[1][k] = one_split(sizes[s], "3");
+		}
+		for (i = 0; i < 1 + workers; i++) {
+			snprintf(what, sizeof(what), "# %zu MiB, %s",
+				 sizes[s] / MB, i ? "split" : "one CPU");
+			quantiles(what, ns[i], m);
+			printf("%s: best %lld us, first tenth %lld us, first quarter %lld us\n",
+			       what, ns[i][0] / 1000, ns[i][m / 10] / 1000,
+			       ns[i][m / 4] / 1000);
+		}
+		if (workers)
+			printf("# %zu MiB: ratio of the medians %.2f, first quarters %.2f, first tenths %.2f, best %.2f\n",
+			       sizes[s] / MB,
+			       (double)ns[0][m / 2] / ns[1][m / 2],
+			       (double)ns[0][m / 4] / ns[1][m / 4],
+			       (double)ns[0][m / 10] / ns[1][m / 10],
+			       (double)ns[0][0] / ns[1][0]);
+		free(ns[0]);
+		free(ns[1]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	int n = argc > 2 ? atoi(argv[2]) : 0;
@@ -613,6 +746,8 @@ int main(int argc, char **argv)
 		run_back(n);
 	else if (!strcmp(argv[1], "threads"))
 		run_threads(n);
+	else if (!strcmp(argv[1], "split"))
+		run_split(n);
 	else if (!strcmp(argv[1], "oom"))
 		run_oom(n);
 	else if (!strcmp(argv[1], "cache"))
