@@ -2,22 +2,29 @@
 /*
  * stress SECONDS [SEED]: everything at once, for a debug kernel to look at.
  *
- * Victims fork, vfork, share their memory, execute, start threads and exit by
- * themselves; killers use every way of killing and reaping on them; readers
- * walk /proc/PID of whatever there is; and a little memory is taken back from
- * the cgroup all the time.  The memory of the killers themselves is compared
- * at the end; for the rest, the kernel says whether it was all right.
+ * Victims fork, vfork, share their memory, execute, start threads, take and
+ * release robust locks, map huge pages, and exit by themselves; killers use
+ * every way of killing and reaping on them, and one has a cgroup in which the
+ * OOM killer is faster now and then; readers walk /proc/PID of whatever there
+ * is, and go on when it is gone; and a little memory is taken back from the
+ * cgroup all the time.  The memory of the killers themselves is compared at
+ * the end, and no lock of a dead owner may be held; for the rest, the kernel
+ * says whether it was all right.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <linux/fs.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #include "mm/mrelease_common.h"
 
-enum { KILLERS = 4, READERS = 2 };
+enum { KILLERS = 3, OOM_KILLERS = 1, READERS = 3 };
+enum { ROLES = KILLERS + OOM_KILLERS + READERS };
 
 static unsigned int seed;
 
@@ -25,6 +32,12 @@ static unsigned int rnd(unsigned int n)
 {
 	seed = seed * 1103515245 + 12345;
 	return (seed >> 16) % n;
+}
+
+/* What the victim does is not to follow from what its killer will do. */
+static void reseed(void)
+{
+	seed ^= getpid() * 2654435761U;
 }
 
 static time_t now_s(void)
@@ -54,6 +67,119 @@ static int idle_child(void *arg)
 	return 0;
 }
 
+/*
+ * Robust locks: the words are shared with the killer, who looks at them when
+ * the owner is dead; the nodes are the victim's own.  A page for each.
+ */
+enum { HOLDERS = 3, LOCKS = 12, STEP = 4096 };
+
+static char *words, *nodes;
+
+static struct robust_list *node(int i)
+{
+	return (struct robust_list *)(nodes + i * STEP);
+}
+
+static uint32_t *word(int i)
+{
+	return (uint32_t *)(words + i * STEP);
+}
+
+/* The order is all that matters: the one to see it is the kernel, in us. */
+#define set(what, value) __atomic_store_n(&(what), value, __ATOMIC_SEQ_CST)
+
+/* Takes and releases its share of the locks without end. */
+static void *holder(void *arg)
+{
+	int i, first = (long)arg * LOCKS / HOLDERS;
+	int last = first + LOCKS / HOLDERS;
+	struct robust_list_head *head;
+	uint32_t tid = syscall(__NR_gettid);
+
+	head = (struct robust_list_head *)mr_fill(STEP);
+	head->futex_offset = words - nodes;
+	head->list_op_pending = NULL;
+	head->list.next = &head->list;
+	syscall(__NR_set_robust_list, head, sizeof(*head));
+	for (;;) {
+		for (i = first; i < last; i++) {
+			set(head->list_op_pending, node(i));
+			set(*word(i), tid);
+			set(node(i)->next, head->list.next);
+			set(head->list.next, node(i));
+			set(head->list_op_pending, NULL);
+		}
+		/* Most die asleep, with all they have. */
+		if (!rnd(8))
+			pause();
+		for (i = last - 1; i >= first; i--) {
+			set(head->list_op_pending, node(i));
+			set(head->list.next, node(i)->next);
+			set(*word(i), 0);
+			set(head->list_op_pending, NULL);
+		}
+	}
+	return NULL;
+}
+
+static void holders(void)
+{
+	pthread_t t;
+	long i;
+
+	nodes = mr_fill(LOCKS * STEP);
+	for (i = 1; i < HOLDERS; i++)
+		pthread_create(&t, NULL, holder, (void *)i);
+	holder(NULL);
+}
+
+/* How many locks still have an owner, when all owners are dead. */
+static int locks_lost(void)
+{
+	int i, n = 0;
+
+	for (i = 0; i < LOCKS; i++) {
+		n += (*word(i) & FUTEX_TID_MASK) != 0;
+		*word(i) = 0;
+	}
+	return n;
+}
+
+/* Of this size and so aligned, mappings of a file share page tables. */
+#define GB (1024 * MB)
+enum { HUGE_PAGES = 24 };
+static int huge = -1;
+
+static void map_hugetlb(void)
+{
+	int i, shared = rnd(4) ? MAP_SHARED : MAP_PRIVATE;
+	char *mem = mmap(NULL, 2 * GB, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	mem = (char *)(((uintptr_t)mem + GB - 1) & ~(GB - 1));
+	mem = mmap(mem, GB, PROT_READ | PROT_WRITE,
+		   shared | MAP_FIXED | MAP_NORESERVE, huge, 0);
+	if (mem == MAP_FAILED)
+		return;
+	for (i = rnd(4); i >= 0; i--)
+		mem[rnd(HUGE_PAGES / 2) * 2 * MB] = 1;
+	if (!rnd(4))
+		munmap(mem + GB / 2, GB / 2);
+}
+
+static void map_thp(void)
+{
+	char *mem = mmap(NULL, 6 * MB, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED)
+		return;
+	madvise(mem, 6 * MB, MADV_HUGEPAGE);
+	memset(mem, 1, 6 * MB);
+	if (rnd(2))
+		munmap(mem + MB, 64 * KB);
+}
+
 /* Does one of the things that victims do, and then waits to be killed. */
 static void victim(void)
 {
@@ -61,7 +187,7 @@ static void victim(void)
 	pthread_t t;
 	int i;
 
-	switch (rnd(8)) {
+	switch (rnd(12)) {
 	case 0:
 		for (i = rnd(8); i >= 0; i--)
 			pthread_create(&t, NULL, idle_thread, NULL);
@@ -88,6 +214,16 @@ static void victim(void)
 			madvise(mem, 256 * KB, MADV_DONTNEED);
 			memset(mem, 1, 256 * KB);
 		}
+	case 7:
+	case 8:
+		holders();
+		break;
+	case 9:
+		map_hugetlb();
+		break;
+	case 10:
+		map_thp();
+		break;
 	}
 	for (;;)
 		pause();
@@ -118,17 +254,29 @@ static void kill_one(int fd)
 		mr_release(fd, 0);
 }
 
+static void new_words(void)
+{
+	words = mmap(NULL, LOCKS * STEP, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (words == MAP_FAILED)
+		exit(1);
+}
+
 static int killer(time_t end)
 {
 	char *own = mr_fill(MB);
-	unsigned int rounds = 0;
+	unsigned int rounds = 0, lost = 0;
 
+	new_words();
 	while (now_s() < end) {
 		pid_t pid = fork();
 		int fd, i;
 
+		if (pid < 0)
+			return 1;
 		if (!pid) {
 			setpgid(0, 0);
+			reseed();
 			victim();
 		}
 		setpgid(pid, pid);
@@ -141,43 +289,213 @@ static int killer(time_t end)
 		waitpid(pid, NULL, 0);
 		mr_release(fd, 0);
 		close(fd);
+		lost += locks_lost();
 		rounds++;
 	}
-	printf("# killer: %u victims\n", rounds);
-	return !mr_intact(own, MB);
+	printf("# killer: %u victims, %u locks lost\n", rounds, lost);
+	return !mr_intact(own, MB) || lost;
+}
+
+/* In the cgroup, with @adj: the one to go is the one with 1000. */
+static pid_t cgroup_child(struct mr_cgroup *cg, const char *adj)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	setpgid(0, 0);
+	mr_cgroup_join(cg);
+	mr_write_file("/proc/self/oom_score_adj", adj);
+	return 0;
+}
+
+static unsigned int oom_kills(struct mr_cgroup *cg)
+{
+	char file[128], line[64];
+	unsigned int n = 0;
+	FILE *f;
+
+	snprintf(file, sizeof(file), "%s/memory.events", cg->path);
+	f = fopen(file, "re");
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, "oom_kill %u", &n);
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/*
+ * The OOM killer of a cgroup takes the victim, or we do, or both.  Nothing is
+ * swapped out there: a list that is, the OOM reaper reaps after a while.
+ */
+static int oom_killer(time_t end)
+{
+	unsigned int rounds = 0, lost = 0;
+	char *own = mr_fill(MB), file[128];
+	struct mr_cgroup cg;
+
+	new_words();
+	if (!mr_cgroup_make(&cg))
+		return 1;
+	snprintf(file, sizeof(file), "%s/memory.max", cg.path);
+	mr_write_file(file, "16M");
+	snprintf(file, sizeof(file), "%s/memory.swap.max", cg.path);
+	mr_write_file(file, "0");
+	while (now_s() < end) {
+		pid_t pid, hog;
+		int fd, i;
+
+		pid = cgroup_child(&cg, "1000");
+		if (!pid) {
+			reseed();
+			mr_fill(4 * MB);
+			holders();
+		}
+		if (pid < 0)
+			return 1;
+		setpgid(pid, pid);
+		fd = mr_pidfd_open(pid, 0);
+		hog = cgroup_child(&cg, "-500");
+		if (!hog) {
+			mr_fill(13 * MB);
+			_exit(0);
+		}
+		if (hog < 0)
+			return 1;
+		for (i = rnd(40); i > 0; i--)
+			sched_yield();
+		if (rnd(2))
+			kill_one(fd);
+		waitpid(hog, NULL, 0);
+		mr_send(fd, SIGKILL, NULL, 0);
+		mr_release(fd, 0);
+		waitpid(pid, NULL, 0);
+		close(fd);
+		lost += locks_lost();
+		rounds++;
+	}
+	printf("# OOM: %u victims, %u kills of the OOM killer, %u locks lost\n",
+	       rounds, oom_kills(&cg), lost);
+	mr_cgroup_remove(&cg);
+	return !mr_intact(own, MB) || lost;
+}
+
+static char buf[65536];
+
+/* The beginning of one of the mappings that maps has told. */
+static unsigned long some_address(ssize_t len)
+{
+	unsigned long addr = 0;
+	char *p = buf;
+	int i;
+
+	buf[len > 0 ? len - 1 : 0] = '\0';
+	for (i = rnd(12); i > 0 && p; i--)
+		p = strchr(p + 1, '\n');
+	if (p)
+		sscanf(p, "%lx-", &addr);
+	return addr;
+}
+
+static void scan(int fd)
+{
+	struct page_region regions[32];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.end = 1UL << 47,
+		.vec = (uintptr_t)regions,
+		.vec_len = 1 + rnd(32),
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+	};
+	int i;
+
+	for (i = 0; i < 4 && ioctl(fd, PAGEMAP_SCAN, &arg) > 0; i++)
+		arg.start = arg.walk_end;
+}
+
+static const char * const files[] = {
+	"maps", "smaps", "smaps_rollup", "numa_maps", "pagemap", "mem",
+	"status", "cmdline", "environ", "stat", "auxv", "clear_refs",
+};
+
+enum { MEM = 5, PAGEMAP = 4, CLEAR_REFS = 11, FILES = 12, KEPT = 24 };
+
+/* Files that stay open: the mm may be gone by the time they are read. */
+static struct {
+	int fd, what;
+	unsigned long addr;
+} kept[KEPT];
+
+static void use(int i)
+{
+	int k, fd = kept[i].fd;
+	ssize_t n = 0;
+
+	if (kept[i].what == CLEAR_REFS) {
+		buf[0] = '1' + rnd(5);
+		n = write(fd, buf, 1);
+		return;
+	}
+	if (kept[i].what == PAGEMAP && rnd(2)) {
+		scan(fd);
+		return;
+	}
+	if (kept[i].what == MEM)
+		lseek(fd, kept[i].addr, SEEK_SET);
+	else if (kept[i].what == PAGEMAP)
+		lseek(fd, kept[i].addr >> 9, SEEK_SET);
+	else if (rnd(2))
+		lseek(fd, 0, SEEK_SET);
+	for (k = rnd(4); k >= 0; k--) {
+		n = read(fd, buf, 1 + rnd(sizeof(buf)));
+		if (n <= 0)
+			break;
+	}
 }
 
 static int reader(time_t end)
 {
-	static const char * const files[] = {
-		"maps", "smaps", "smaps_rollup", "pagemap", "mem", "status",
-		"cmdline", "environ", "stat", "auxv",
-	};
-	static char buf[65536];
+	unsigned int opened = 0;
 	char path[300];
+	int i, fd;
 
+	for (i = 0; i < KEPT; i++)
+		kept[i].fd = -1;
 	while (now_s() < end) {
 		DIR *d = opendir("/proc");
 		struct dirent *e;
 
 		while (d && (e = readdir(d))) {
-			int fd, k;
-
 			if (e->d_name[0] < '1' || e->d_name[0] > '9')
 				continue;
-			snprintf(path, sizeof(path), "/proc/%s/%s", e->d_name,
-				 files[rnd(sizeof(files) / sizeof(*files))]);
+			use(rnd(KEPT));
+			i = rnd(KEPT);
+			if (kept[i].fd >= 0)
+				close(kept[i].fd);
+			snprintf(path, sizeof(path), "/proc/%s/maps",
+				 e->d_name);
 			fd = open(path, O_RDONLY | O_CLOEXEC);
-			if (fd < 0)
-				continue;
-			for (k = rnd(4); k >= 0; k--)
-				if (read(fd, buf, 1 + rnd(sizeof(buf))) <= 0)
-					break;
-			close(fd);
+			if (fd >= 0) {
+				kept[i].addr =
+					some_address(read(fd, buf, 4096));
+				close(fd);
+			}
+			kept[i].what = rnd(FILES);
+			snprintf(path, sizeof(path), "/proc/%s/%s", e->d_name,
+				 files[kept[i].what]);
+			kept[i].fd = open(path, (kept[i].what == CLEAR_REFS ?
+						 O_WRONLY : O_RDONLY) |
+						O_CLOEXEC);
+			if (kept[i].fd >= 0) {
+				opened++;
+				use(i);
+			}
 		}
 		if (d)
 			closedir(d);
 	}
+	printf("# reader: %u files\n", opened);
 	return 0;
 }
 
@@ -185,7 +503,7 @@ int main(int argc, char **argv)
 {
 	struct mr_cgroup cg = {};
 	char reclaim[128];
-	pid_t pids[KILLERS + READERS];
+	pid_t pids[ROLES];
 	int i, status, bad = 0;
 	time_t end;
 
@@ -201,19 +519,28 @@ int main(int argc, char **argv)
 	if (mr_cgroup_make(&cg))
 		mr_cgroup_join(&cg);
 	snprintf(reclaim, sizeof(reclaim), "%s/memory.reclaim", cg.path);
-	for (i = 0; i < KILLERS + READERS; i++) {
+	/* What the machine has not got is not stressed. */
+	mr_write_file("/proc/sys/vm/nr_hugepages", "24");
+	huge = memfd_create("huge", MFD_HUGETLB);
+	if (huge >= 0 && ftruncate(huge, GB))
+		return 1;
+	/* Thousands of OOM kills: the log is for what is wrong. */
+	mr_write_file("/proc/sys/vm/oom_dump_tasks", "0");
+	for (i = 0; i < ROLES; i++) {
 		pids[i] = fork();
-		if (!pids[i]) {
-			seed += i * 7919;
-			exit(i < KILLERS ? killer(end) : reader(end));
-		}
+		if (pids[i])
+			continue;
+		seed += i * 7919;
+		if (i < KILLERS)
+			exit(killer(end));
+		exit(i < KILLERS + OOM_KILLERS ? oom_killer(end) : reader(end));
 	}
 	while (now_s() < end) {
 		if (cg.path[0])
 			mr_write_file(reclaim, "262144");
 		usleep(20000);
 	}
-	for (i = 0; i < KILLERS + READERS; i++)
+	for (i = 0; i < ROLES; i++)
 		if (waitpid(pids[i], &status, 0) != pids[i] || status)
 			bad++;
 	printf("%sok 1 stress\n", bad ? "not " : "");
