@@ -135,7 +135,10 @@ static void setup(void)
 	sethostname("mrelease", 8);
 }
 
-/* Swap in memory: what is reclaimed has somewhere to go. */
+/*
+ * Swap in memory: what is reclaimed has somewhere to go.  The first device is
+ * for a test that swaps by itself.
+ */
 static void swap_on(void)
 {
 	pid_t pid = fork();
@@ -143,8 +146,8 @@ static void swap_on(void)
 
 	if (!pid) {
 		execl("/bin/sh", "sh", "-c",
-		      "echo 256M >/sys/block/zram0/disksize &&"
-		      "mkswap /dev/zram0 >/dev/null && swapon /dev/zram0",
+		      "echo 256M >/sys/block/zram1/disksize &&"
+		      "mkswap /dev/zram1 >/dev/null && swapon /dev/zram1",
 		      NULL);
 		_exit(1);
 	}
@@ -539,7 +542,7 @@ int main(void)
 {
 	struct rlimit core = { 0, 0 };
 	const char *list = getenv("list");
-	char path[128], text[128];
+	char path[128], text[128], clock[32] = "?";
 	int fd;
 
 	setup();
@@ -553,8 +556,11 @@ int main(void)
 	if (getenv("disks"))
 		mount_disks();
 	snprintf(path, sizeof(path), "/lists/%s", list ? list : "check");
+	read_line("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+		  clock, sizeof(clock));
 	if (read_line("/proc/sys/kernel/osrelease", text, sizeof(text)))
-		say("# Linux %s, list %s\n", text, list ? list : "check");
+		say("# Linux %s, list %s, clock %s\n", text,
+		    list ? list : "check", clock);
 	run_list(path);
 
 	check_leaks();
