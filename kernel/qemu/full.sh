@@ -455,7 +455,7 @@ full()
 		fi
 		say "full: $part"
 		if [ "$part" = check ]; then
-			boot check check "${CHECK_TIMEOUT:-1500}"
+			boot check check "${CHECK_TIMEOUT:-2400}"
 			add_counts
 		else
 			"part_$part"
