@@ -202,10 +202,8 @@ static int group_kill(struct group *g)
 		return ret;
 	mark_killed(g, 0);
 	sharers_exit(&g->base);
-	if (!g->base.series) {
-		robust_visit(&g->base);
-		shared_look(g);
-	}
+	robust_visit(&g->base);
+	shared_look(g);
 	for (unsigned int i = 0; i < MAX(g->nr_workers, 1u); i++) {
 		g->workers[i].r.visited = g->base.visited;
 		g->workers[i].r.sharer_left = g->base.sharer_left;
@@ -359,6 +357,8 @@ int group_run(int fd, const struct group_ops *ops,
 	g->base.scratch = &g->scratch;
 	g->base.tids = &g->tids;
 	g->base.group = g;
+	/* Members may share their memory: as on any other kernel. */
+	g->base.series = false;
 	g->base.in_helper = true;
 	tids_init(&g->tids);
 	g->ops = ops;

@@ -39,7 +39,8 @@ void release_init(struct release *r, const struct mrelease_opts *opts,
 	r->online_cpus = cpus_online();
 	cpus_get(&r->cpus);
 	self_init(&r->self, opts->flags);
-	r->series = series_is_there();
+	/* Who dies with it keeps pages back until he has walked his lists. */
+	r->series = !(opts->flags & MRELEASE_KILL_SHARERS) && series_is_there();
 	release_set_deadline(r, deadline_ns);
 }
 

@@ -22,7 +22,7 @@ static void help(struct worker *w)
 
 		__atomic_or_fetch(&v->helping, me, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n(&v->reaping, __ATOMIC_SEQ_CST))
-			series_reap(&w->r, v);
+			sys_process_mrelease(v->pidfd, 0);
 		if (!__atomic_and_fetch(&v->helping, ~me, __ATOMIC_SEQ_CST))
 			sys_futex(&v->helping, FUTEX_WAKE, 1, NULL);
 	}
@@ -59,14 +59,12 @@ static void work_on(struct worker *w, struct victim *v)
 		v->rep.path = MRELEASE_PATH_EXIT;
 	} else if (v->killed && !exited_clean(&w->r, v)) {
 		victim_complete(v);
-		if (w->r.cache && w->r.series)
-			cache_open(w->r.cache, v, &w->scratch);
 		release_memory(&w->r, v);
 		/* Shared mappings are not unmapped yet, and stay. */
-		if (w->r.cache && v->rep.verified && !w->r.series)
+		if (w->r.cache && v->rep.verified) {
 			cache_open(w->r.cache, v, &w->scratch);
-		if (w->r.cache)
 			cache_evict(w->r.cache, v);
+		}
 		if (g->thin)
 			victim_thin(v);
 	}
@@ -161,10 +159,8 @@ static void worker_init(struct group *g, struct worker *w)
 	w->g = g;
 	w->r = g->base;
 	w->r.scratch = &w->scratch;
-	if (g->base.opts.flags & MRELEASE_EVICT_CACHE) {
+	if (g->base.opts.flags & MRELEASE_EVICT_CACHE)
 		w->r.cache = &w->cache;
-		w->cache.by_kernel = w->r.series;
-	}
 	w->r.in_helper = true;
 	w->r.unpin = tracer_unpin;
 	w->r.alive_workers = alive_workers;

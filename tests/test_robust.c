@@ -195,8 +195,7 @@ static void members_case(bool tree, uint32_t flags)
 		expect_report(&rep, ret == 0);
 		expect_report(&rep, rep.result == MRELEASE_RELEASED);
 		expect_report(&rep, rep.members == 2);
-		expect_report(&rep, rep.notes & MRELEASE_NOTE_ROBUST ||
-					    kernel_keeps_robust());
+		expect_report(&rep, rep.notes & MRELEASE_NOTE_ROBUST);
 		setup.procs[0] = NULL;
 		victim_start_with(&survivor, &setup, "robust-pending-survivor",
 				  NULL);
