@@ -117,7 +117,23 @@ static void *holder_thread(void *arg)
 	return NULL;
 }
 
-static void start_holders(unsigned long n)
+/* The last to get a processor, once it holds its mutex: it dies late. */
+static void *late_thread(void *arg)
+{
+	struct sched_param param = { 0 };
+
+	errno = pthread_mutex_lock(&locks->mutex[(uintptr_t)arg]);
+	if (errno)
+		die("pthread_mutex_lock");
+	if (sched_setscheduler(0, SCHED_IDLE, &param))
+		die("SCHED_IDLE");
+	atomic_fetch_add(&held, 1);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void start_holders(unsigned long n, void *(*run)(void *))
 {
 	pthread_attr_t attr;
 	pthread_t thread;
@@ -126,7 +142,7 @@ static void start_holders(unsigned long n)
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 65536);
 	for (i = 0; i < n; i++) {
-		errno = pthread_create(&thread, &attr, holder_thread,
+		errno = pthread_create(&thread, &attr, run,
 				       (void *)(uintptr_t)i);
 		if (errno)
 			die("pthread_create");
@@ -140,7 +156,7 @@ int victim_robust_thread(int argc, char **argv)
 	unsigned long n = number(argc, argv, 2, 1);
 
 	prepare(argc, argv, n);
-	start_holders(n);
+	start_holders(n, holder_thread);
 	while (atomic_load(&held) < n)
 		sched_yield();
 	ready(getpid(), 0, memory, memory_len);
@@ -162,7 +178,6 @@ static void *idle_thread(void *unused)
 int victim_robust_late(int argc, char **argv)
 {
 	unsigned long i, n = number(argc, argv, 2, 1);
-	struct sched_param param = { 0 };
 	pthread_attr_t attr;
 	pthread_t thread;
 
@@ -176,9 +191,7 @@ int victim_robust_late(int argc, char **argv)
 	ready(getpid(), 0, memory, memory_len);
 	while (next_command() != 'h')
 		;
-	if (sched_setscheduler(0, SCHED_IDLE, &param))
-		die("SCHED_IDLE");
-	start_holders(n);
+	start_holders(n, late_thread);
 	while (atomic_load(&held) < n)
 		sched_yield();
 	say("held\n");
