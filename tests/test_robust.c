@@ -157,6 +157,8 @@ static void test_sharer(void **state)
 	CPU_SET(sched_getcpu(), &one);
 	sched_setaffinity(0, sizeof(one), &one);
 	victim_start(&busy, "spinning", "1", NULL);
+	/* On an idle machine a SCHED_IDLE holder would wait for seconds. */
+	setpriority(PRIO_PROCESS, busy.pid, 10);
 	run_rounds(&c, 3);
 	sched_setaffinity(0, sizeof(all), &all);
 }
@@ -180,6 +182,8 @@ static void members_case(bool tree, uint32_t flags)
 	CPU_SET(sched_getcpu(), &one);
 	sched_setaffinity(0, sizeof(one), &one);
 	victim_start(&busy, "spinning", "1", NULL);
+	/* On an idle machine a SCHED_IDLE holder would wait for seconds. */
+	setpriority(PRIO_PROCESS, busy.pid, 10);
 	for (i = 0; i < 5; i++) {
 		/* The victims', not the workers'. */
 		sched_setaffinity(0, sizeof(one), &one);
