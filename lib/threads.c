@@ -81,9 +81,7 @@ int threads_list(const struct victim *v, struct scratch *s,
 
 struct note_arg {
 	struct tids *tids;
-	uint64_t last;
 	uint32_t nr;
-	bool born;
 };
 
 static int note_one(void *arg, pid_t tid)
@@ -93,7 +91,6 @@ static int note_one(void *arg, pid_t tid)
 	if (a->tids->used + a->nr == ARRAY_SIZE(a->tids->tid))
 		return 1;
 	a->tids->tid[a->tids->used + a->nr++] = tid;
-	a->born |= (uint64_t)tid > a->last;
 	return 0;
 }
 
@@ -133,19 +130,25 @@ void threads_note(struct victim *v, struct tids *tids, struct scratch *s)
 	/* Some are born and some die: once more, and then without. */
 	for (unsigned int i = 0; i < 2; i++) {
 		struct note_arg arg = { .tids = tids };
+		uint64_t last;
 		bool whole;
 
 		v->noted_ns = now_ns();
 		if (last_number(tids, &v->last_tid) < 0)
 			return;
-		arg.last = v->last_tid;
-		if (threads_list(v, s, note_one, &arg, &whole))
+		if (threads_list(v, s, note_one, &arg, &whole) ||
+		    last_number(tids, &last) < 0 || last < v->last_tid)
 			return;
 		/*
 		 * As many as there were: but one that came since makes up for
 		 * one that was left out, and who died hides it from count().
 		 */
-		if (!whole || arg.born)
+		for (uint32_t n = 0; n < arg.nr; n++) {
+			uint64_t tid = tids->tid[tids->used + n];
+
+			whole = whole && (tid <= v->last_tid || tid > last);
+		}
+		if (!whole)
 			continue;
 		v->tids = &tids->tid[tids->used];
 		v->nr_tids = arg.nr;
