@@ -38,6 +38,8 @@
 /* util.c */
 
 int64_t now_ns(void);
+/* CPU time of the calling thread. */
+int64_t cpu_ns(void);
 /* Wait for POLLIN/POLLPRI on fd: 1 ready, 0 deadline passed, -errno. */
 int wait_fd(int fd, short events, int64_t deadline_ns);
 /* Sleep until then; only where the kernel has no event to wait for. */
@@ -318,8 +320,11 @@ struct tids {
 
 void tids_init(struct tids *tids);
 void tids_open(struct tids *tids);
-/* fn for each of them; 1: cannot be listed, or what fn returned. */
-int threads_list(const struct victim *v, struct scratch *s,
+/*
+ * fn for each of them, listed in pieces of that many bytes; 1: cannot be
+ * listed, or what fn returned.
+ */
+int threads_list(const struct victim *v, struct scratch *s, size_t bytes,
 		 int (*fn)(void *arg, pid_t tid), void *arg, bool *ret_whole);
 /* Before the kill: note them, if they are many and there is room. */
 void threads_note(struct victim *v, struct tids *tids, struct scratch *s);

@@ -367,7 +367,9 @@ static int settle_many(struct release *r, struct victim *v)
 	while (!ret && !whole) {
 		if (now_ns() >= r->deadline_ns)
 			return -ETIMEDOUT;
-		ret = threads_list(v, r->scratch, settle_add, &s, &whole);
+		/* 8,000 threads are in one piece: looked at once. */
+		ret = threads_list(v, r->scratch, sizeof(r->scratch->buf),
+				   settle_add, &s, &whole);
 		if (!ret)
 			ret = settle_batch(&s);
 	}

@@ -191,6 +191,7 @@ static inline int sys_int(long ret)
 	sys_int(sys3(SYS_sched_getaffinity, pid, len, mask))
 #define sys_setpriority(which, who, prio) \
 	sys_int(sys3(SYS_setpriority, which, who, prio))
+#define sys_tgkill(tgid, tid, sig) sys3(SYS_tgkill, tgid, tid, sig)
 #define sys_get_robust_list(tid, head, len) \
 	sys_int(sys3(SYS_get_robust_list, tid, head, len))
 #define sys_process_vm_readv(tid, local, remote, n) \

@@ -32,6 +32,26 @@
 #define MAX_NEW_NS (200 * NSEC_PER_MSEC)
 
 /*
+ * A number is given away some microseconds before its thread can be seen, or
+ * more if who makes it loses the CPU.  This many were not noted for that.
+ */
+#define MAX_UNDER_WAY 256
+/*
+ * Noting is given up when it has cost us that much CPU time: entries of /proc
+ * can take 100 us each.  The threads are listed after the kill then.
+ */
+#define MAX_NOTE_NS (6 * NSEC_PER_MSEC)
+#define NOTE_BYTES  4096
+
+/* The threads noted so far. */
+struct note {
+	pid_t *tid;
+	uint32_t nr;
+	uint32_t room;
+	int64_t end_cpu_ns;
+};
+
+/*
  * The links of the directory: a word, where the stat file would add up the
  * times of all threads.  0: none is left.
  */
@@ -44,7 +64,7 @@ static uint32_t count(const struct victim *v)
 	return MAX(stx.stx_nlink, 2u) - 2;
 }
 
-int threads_list(const struct victim *v, struct scratch *s,
+int threads_list(const struct victim *v, struct scratch *s, size_t bytes,
 		 int (*fn)(void *arg, pid_t tid), void *arg, bool *ret_whole)
 {
 	uint32_t before = count(v), listed = 0;
@@ -55,8 +75,7 @@ int threads_list(const struct victim *v, struct scratch *s,
 	if (!before)
 		return 0;
 	sys_lseek(v->task_fd, 0, SEEK_SET);
-	/* A whole process of 8,000 threads is in one buffer: looked at once. */
-	while ((len = sys_getdents64(v->task_fd, s->buf, sizeof(s->buf))) > 0) {
+	while ((len = sys_getdents64(v->task_fd, s->buf, bytes)) > 0) {
 		if (count(v) != before)
 			return 0;
 		for (long off = 0; off < len;) {
@@ -79,18 +98,18 @@ int threads_list(const struct victim *v, struct scratch *s,
 	return 0;
 }
 
-struct note_arg {
-	struct tids *tids;
-	uint32_t nr;
-};
+static bool too_long(const struct note *n)
+{
+	return cpu_ns() >= n->end_cpu_ns;
+}
 
 static int note_one(void *arg, pid_t tid)
 {
-	struct note_arg *a = arg;
+	struct note *n = arg;
 
-	if (a->tids->used + a->nr == ARRAY_SIZE(a->tids->tid))
+	if (n->nr == n->room || (n->nr % 64 == 0 && too_long(n)))
 		return 1;
-	a->tids->tid[a->tids->used + a->nr++] = tid;
+	n->tid[n->nr++] = tid;
 	return 0;
 }
 
@@ -121,38 +140,82 @@ void tids_open(struct tids *tids)
 			AT_FDCWD, "/proc/sys/kernel/ns_last_pid", O_RDONLY);
 }
 
+/* A thread of v?  Asked without an entry in /proc, which is slow to make. */
+static bool probe(const struct victim *v, pid_t tid)
+{
+	long ret = sys_tgkill(v->tid, tid, 0);
+
+	return !ret || (ret != -ESRCH && threads_has(v, tid));
+}
+
+/*
+ * Most processes made their threads one after the other: the numbers that
+ * follow their own are tried before /proc is asked to list them.
+ */
+static bool note_probe(const struct victim *v, struct note *n)
+{
+	uint32_t nr = count(v);
+	uint64_t tid = v->tid;
+
+	n->nr = 0;
+	if (nr > n->room)
+		return false;
+	for (uint32_t tried = 0; n->nr < nr && tid <= v->last_tid; tried++) {
+		/* Too far apart: listing them takes less time. */
+		if (tried % 64 == 63 && (n->nr < tried / 4 || too_long(n)))
+			return false;
+		if (probe(v, tid))
+			n->tid[n->nr++] = tid;
+		tid++;
+	}
+	return n->nr == nr;
+}
+
+static bool note_list(const struct victim *v, struct scratch *s, struct note *n)
+{
+	bool whole;
+
+	n->nr = 0;
+	return !threads_list(v, s, NOTE_BYTES, note_one, n, &whole) && whole;
+}
+
+/*
+ * They are all if at one moment there were as many: each of them was there
+ * before it, and is there after it.  One that came meanwhile cannot make up
+ * for one that was left out.
+ */
+static bool note_whole(const struct victim *v, const struct note *n)
+{
+	if (!n->nr || count(v) != n->nr)
+		return false;
+	for (uint32_t i = 0; i < n->nr; i++)
+		if (!probe(v, n->tid[i]))
+			return false;
+	return true;
+}
+
 void threads_note(struct victim *v, struct tids *tids, struct scratch *s)
 {
+	struct note n;
+
 	v->nr_tids = 0;
-	if (!tids || v->task_fd < 0 || v->rep.threads <= MANY_THREADS ||
-	    v->rep.threads > ARRAY_SIZE(tids->tid) - tids->used)
+	if (!tids || v->task_fd < 0 || v->rep.threads <= MANY_THREADS)
 		return;
+	n.tid = &tids->tid[tids->used];
+	n.room = ARRAY_SIZE(tids->tid) - tids->used;
+	n.end_cpu_ns = cpu_ns() + MAX_NOTE_NS;
 	/* Some are born and some die: once more, and then without. */
 	for (unsigned int i = 0; i < 2; i++) {
-		struct note_arg arg = { .tids = tids };
-		uint64_t last;
-		bool whole;
-
 		v->noted_ns = now_ns();
 		if (last_number(tids, &v->last_tid) < 0)
 			return;
-		if (threads_list(v, s, note_one, &arg, &whole) ||
-		    last_number(tids, &last) < 0 || last < v->last_tid)
-			return;
-		/*
-		 * As many as there were: but one that came since makes up for
-		 * one that was left out, and who died hides it from count().
-		 */
-		for (uint32_t n = 0; n < arg.nr; n++) {
-			uint64_t tid = tids->tid[tids->used + n];
-
-			whole = whole && (tid <= v->last_tid || tid > last);
-		}
-		if (!whole)
+		if (!note_probe(v, &n) && !note_list(v, s, &n))
 			continue;
-		v->tids = &tids->tid[tids->used];
-		v->nr_tids = arg.nr;
-		tids->used += arg.nr;
+		if (!note_whole(v, &n))
+			continue;
+		v->tids = n.tid;
+		v->nr_tids = n.nr;
+		tids->used += n.nr;
 		return;
 	}
 }
@@ -160,7 +223,7 @@ void threads_note(struct victim *v, struct tids *tids, struct scratch *s)
 int threads_since(const struct victim *v, const struct tids *tids,
 		  int (*fn)(void *arg, pid_t tid), void *arg, bool *ret_whole)
 {
-	uint64_t last;
+	uint64_t last, tid;
 	int ret;
 
 	*ret_whole = false;
@@ -168,8 +231,9 @@ int threads_since(const struct victim *v, const struct tids *tids,
 	if (last_number(tids, &last) < 0 || last < v->last_tid ||
 	    last - v->last_tid > MAX_NEW || now_ns() - v->noted_ns > MAX_NEW_NS)
 		return 0;
-	for (uint64_t tid = v->last_tid + 1; tid <= last; tid++) {
-		if (!threads_has(v, tid))
+	tid = v->last_tid > MAX_UNDER_WAY ? v->last_tid - MAX_UNDER_WAY : 1;
+	for (; tid <= last; tid++) {
+		if (!probe(v, tid))
 			continue;
 		ret = fn(arg, tid);
 		if (ret)

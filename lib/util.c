@@ -12,12 +12,22 @@
 
 #include "private.h"
 
+static int64_t clock_ns(int clock)
+{
+	struct timespec ts = { 0 };
+
+	sys_clock_gettime(clock, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
 int64_t now_ns(void)
 {
-	struct timespec ts;
+	return clock_ns(CLOCK_MONOTONIC);
+}
 
-	sys_clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+int64_t cpu_ns(void)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 int64_t deadline_min(int64_t a, int64_t b)

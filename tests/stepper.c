@@ -205,6 +205,9 @@ static bool call_at(struct stepped *s, pid_t pid)
 	    entry.op != OP_ENTRY || (long)entry.nr != s->nr ||
 	    entry.args[1] != s->arg1)
 		return false;
+	/* On no descriptor: what the kernel knows is being asked. */
+	if ((int)entry.args[0] < 0)
+		return false;
 	s->fn(s->arg);
 	return true;
 }

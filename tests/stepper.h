@@ -25,7 +25,7 @@ bool step_and_kill(char *const argv[], unsigned int step, enum step_kill who);
 
 /*
  * Run argv and call fn before the first call of that number with that second
- * argument is made.  True if there was one.
+ * argument, and a descriptor as its first, is made.  True if there was one.
  */
 bool step_and_call(char *const argv[], long nr, unsigned long arg1,
 		   void (*fn)(void *arg), void *arg);

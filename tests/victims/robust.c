@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -109,25 +110,12 @@ int victim_robust_exec(int argc, char **argv)
 	die("execv");
 }
 
+static pid_t holders[NR_LOCKS];
+
 static void *holder_thread(void *arg)
 {
+	holders[(uintptr_t)arg] = gettid();
 	hold((unsigned long)(uintptr_t)arg);
-	for (;;)
-		pause();
-	return NULL;
-}
-
-/* The last to get a processor, once it holds its mutex: it dies late. */
-static void *late_thread(void *arg)
-{
-	struct sched_param param = { 0 };
-
-	errno = pthread_mutex_lock(&locks->mutex[(uintptr_t)arg]);
-	if (errno)
-		die("pthread_mutex_lock");
-	if (sched_setscheduler(0, SCHED_IDLE, &param))
-		die("SCHED_IDLE");
-	atomic_fetch_add(&held, 1);
 	for (;;)
 		pause();
 	return NULL;
@@ -171,30 +159,48 @@ static void *idle_thread(void *unused)
 	return NULL;
 }
 
+static void use_a_number(void)
+{
+	pid_t pid = vfork();
+
+	if (!pid)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+}
+
 /*
- * robust-late [MIB [N]]: a hundred threads that hold nothing, and when told to,
- * by an 'h', N more that take a lock each and are the last to get a processor.
+ * robust-late [MIB [N [GAP]]]: a hundred threads that hold nothing, GAP numbers
+ * apart, and when told to, by an 'h', N more that take a lock each; it says their
+ * numbers, one a line.
  */
 int victim_robust_late(int argc, char **argv)
 {
-	unsigned long i, n = number(argc, argv, 2, 1);
+	unsigned long i, k, n = number(argc, argv, 2, 1);
+	unsigned long gap = number(argc, argv, 3, 0);
 	pthread_attr_t attr;
 	pthread_t thread;
+	char line[16];
 
 	prepare(argc, argv, n);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 65536);
-	for (i = 0; i < 100; i++)
+	for (i = 0; i < 100; i++) {
 		if (pthread_create(&thread, &attr, idle_thread, NULL))
 			die("pthread_create");
+		for (k = 0; k < gap; k++)
+			use_a_number();
+	}
 	pthread_attr_destroy(&attr);
 	ready(getpid(), 0, memory, memory_len);
 	while (next_command() != 'h')
 		;
-	start_holders(n, late_thread);
+	start_holders(n, holder_thread);
 	while (atomic_load(&held) < n)
 		sched_yield();
-	say("held\n");
+	for (i = 0; i < n; i++) {
+		snprintf(line, sizeof(line), "%d\n", holders[i]);
+		say(line);
+	}
 	serve(memory, memory_len);
 }
 
