@@ -12,6 +12,21 @@
 /* Deeper than any hierarchy that systemd or a runtime makes. */
 #define MAX_DEPTH 48
 
+/* Until it is a zombie, which is after it has left its cgroup. */
+static void wait_leaving(struct group *g, pid_t pid)
+{
+	int64_t until = deadline_min(g->base.deadline_ns,
+				     now_ns() + 10 * NSEC_PER_MSEC);
+	struct victim v;
+
+	victim_init(&v);
+	if (victim_open_pid(&v, pid, &g->base.self) == 0)
+		victim_wait_exit(&v, until);
+	else
+		pause_until(deadline_min(until, now_ns() + NSEC_PER_MSEC));
+	victim_close(&v);
+}
+
 static int collect_procs(struct group *g, int dir_fd)
 {
 	cleanup_fd int fd = sys_openat(dir_fd, "cgroup.procs", O_RDONLY);
@@ -36,6 +51,11 @@ static int collect_procs(struct group *g, int dir_fd)
 		ret = group_add(g, pid);
 		if (ret < 0)
 			return ret;
+		if (!g->met_dying)
+			continue;
+		g->dying = true;
+		if (g->leaving)
+			wait_leaving(g, pid);
 	}
 	if (l.error == -EOPNOTSUPP) {
 		g->rep.refusal = MRELEASE_REFUSE_CGROUP;
@@ -196,7 +216,10 @@ static int cgroup_kill(struct group *g)
 	return killed ? 0 : ret;
 }
 
-/* v1 has no event for it: the members' pidfds, then a look at the list. */
+/*
+ * v1 has no event for it: the members' pidfds, then a look at the list.  Who is
+ * past its memory, and was no member of ours for that, is listed a moment longer.
+ */
 static int wait_listed(struct group *g, int64_t deadline_ns)
 {
 	size_t waited = 0;
@@ -209,10 +232,14 @@ static int wait_listed(struct group *g, int64_t deadline_ns)
 				return 0;
 			group_note_dead(g, v);
 		}
+		g->leaving = true;
+		g->dying = false;
 		if (kill_rounds(g) < 0)
 			return 0;
-		if (waited == g->nr)
+		if (waited == g->nr && !g->dying)
 			return 1;
+		if (now_ns() >= deadline_ns)
+			return 0;
 		for (size_t i = waited; i < g->nr; i++) {
 			g->victims[i].killed = true;
 			g->victims[i].kill_ns = g->kill_ns;

@@ -80,8 +80,13 @@ struct group {
 	bool met_dying;
 	/* Of a tree: how many such ones above one another are being listed. */
 	unsigned int depth;
-	/* Met since it was reset: such a one that could not be listed. */
+	/*
+	 * Met since it was reset: such a one; of a tree, that could not be
+	 * listed.
+	 */
 	bool dying;
+	/* Of a v1 cgroup: such ones are waited for. */
+	bool leaving;
 	/* Of a tree: children that were listed, known or not. */
 	size_t listed;
 	/* Of a tree: there are no "children" files. */
