@@ -870,7 +870,7 @@ static long long one_split(size_t size, const char *cpus)
 	return ns;
 }
 
-/* @n times 1 GiB, and smaller ones more often. */
+/* @n times 1 GiB, smaller ones more often, and each at least 20 times. */
 static void run_split(int n)
 {
 	static const size_t sizes[] = { 1024 * MB, 256 * MB, 64 * MB };
@@ -888,6 +888,8 @@ static void run_split(int n)
 		long long *ns[2];
 
 		m = n * (sizes[0] / sizes[s]);
+		if (m < 20)
+			m = 20;
 		ns[0] = calloc(m, sizeof(**ns));
 		ns[1] = calloc(m, sizeof(**ns));
 		for (i = -1; i < m; i++) {
