@@ -78,6 +78,11 @@ part_base()
 		n=$((n + 1))
 		got=$(awk -v p="$prog" -v t="$name" \
 			'$1 == p && $2 == t { print $3 }' "$src/base.results")
+		# It passes if chance has the kill between two of its calls.
+		if [ "$want" = "fail?" ]; then
+			[ "$got" = pass ] && continue
+			want=fail
+		fi
 		if [ "$got" != "$want" ]; then
 			say "base: $prog $name: ${got:-nothing}, expected $want"
 			bad=$((bad + 1))
