@@ -60,7 +60,7 @@ static pid_t start_traced(char *const argv[])
 		dup2(null, STDOUT_FILENO);
 		dup2(null, STDERR_FILENO);
 		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-		raise(SIGSTOP);
+		kill(getpid(), SIGSTOP);
 		execv(argv[0], argv);
 		_exit(127);
 	}

@@ -40,6 +40,7 @@ static const struct {
 	{ "cachestat", 451 },
 	{ "fadvise64", SYS_fadvise64 },
 	{ "process_vm_readv", SYS_process_vm_readv },
+	{ "tgkill", SYS_tgkill },
 	{ "close_range", SYS_close_range },
 	{ "sched_setaffinity", SYS_sched_setaffinity },
 	{ "openat", SYS_openat },

@@ -160,7 +160,7 @@ int victim_stopped(int argc, char **argv)
 	pid = fork_victim();
 	if (!pid) {
 		fill(memory, memory_len);
-		raise(SIGSTOP);
+		kill(getpid(), SIGSTOP);
 		serve(memory, memory_len);
 	}
 	if (waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))

@@ -121,7 +121,7 @@ static void *holder_thread(void *arg)
 	return NULL;
 }
 
-static void start_holders(unsigned long n, void *(*run)(void *))
+static void start_holders(unsigned long n)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
@@ -130,7 +130,7 @@ static void start_holders(unsigned long n, void *(*run)(void *))
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 65536);
 	for (i = 0; i < n; i++) {
-		errno = pthread_create(&thread, &attr, run,
+		errno = pthread_create(&thread, &attr, holder_thread,
 				       (void *)(uintptr_t)i);
 		if (errno)
 			die("pthread_create");
@@ -144,7 +144,7 @@ int victim_robust_thread(int argc, char **argv)
 	unsigned long n = number(argc, argv, 2, 1);
 
 	prepare(argc, argv, n);
-	start_holders(n, holder_thread);
+	start_holders(n);
 	while (atomic_load(&held) < n)
 		sched_yield();
 	ready(getpid(), 0, memory, memory_len);
@@ -194,7 +194,7 @@ int victim_robust_late(int argc, char **argv)
 	ready(getpid(), 0, memory, memory_len);
 	while (next_command() != 'h')
 		;
-	start_holders(n, holder_thread);
+	start_holders(n);
 	while (atomic_load(&held) < n)
 		sched_yield();
 	for (i = 0; i < n; i++) {
