@@ -438,7 +438,7 @@ minutes()
 	existing|library|cost) echo 5 ;;
 	cache) echo 3 ;;
 	patches|configs) echo 4 ;;
-	debug) echo 15 ;;
+	debug) echo 28 ;;
 	stress) echo 32 ;;
 	meet) echo 2 ;;
 	locks) echo 3 ;;
@@ -454,7 +454,7 @@ full()
 	build check "$src/series" "$here/kernel.config"
 	programs programs programs.existing
 	initramfs check
-	for part in ${FULL:-series check base existing library patches configs cost cache bench meet debug}; do
+	for part in ${FULL:-series check base existing library patches configs cost debug cache bench meet}; do
 		if [ "${FULL_MINUTES:-0}" != 0 ] && [ $((SECONDS / 60 +
 		    $(minutes "$part"))) -ge "$FULL_MINUTES" ]; then
 			say "full: $part: not run, $((SECONDS / 60)) of $FULL_MINUTES minutes are gone"
