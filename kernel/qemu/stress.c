@@ -6,10 +6,10 @@
  * release robust locks, map huge pages, and exit by themselves; killers use
  * every way of killing and reaping on them, and one has a cgroup in which the
  * OOM killer is faster now and then; readers walk /proc/PID of whatever there
- * is, and go on when it is gone; and a little memory is taken back from the
- * cgroup all the time.  The memory of the killers themselves is compared at
- * the end, and no lock of a dead owner may be held; for the rest, the kernel
- * says whether it was all right.
+ * is, and go on when it is gone; ksmd and khugepaged are at work; and a little
+ * memory is taken back from the cgroup all the time.  The memory of the killers
+ * themselves is compared at the end, and no lock of a dead owner may be held;
+ * for the rest, the kernel says whether it was all right.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -23,8 +23,8 @@
 
 #include "mm/mrelease_common.h"
 
-enum { KILLERS = 3, OOM_KILLERS = 1, READERS = 3 };
-enum { ROLES = KILLERS + OOM_KILLERS + READERS };
+enum { KILLERS = 3, SCAN_KILLERS = 1, OOM_KILLERS = 1, READERS = 3 };
+enum { ROLES = KILLERS + SCAN_KILLERS + OOM_KILLERS + READERS };
 
 static unsigned int seed;
 
@@ -296,6 +296,68 @@ static int killer(time_t end)
 	return !mr_intact(own, MB) || lost;
 }
 
+/*
+ * Small pages, many of them equal: for ksmd or khugepaged to make fewer.  What
+ * they have, becomes small and the victim's own again.
+ */
+static void scanned(int up)
+{
+	size_t size = (1 + rnd(3)) * 2 * MB, i;
+	char *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED)
+		_exit(1);
+	for (i = 0; i < size; i += 4096)
+		mem[i] = 1 + rnd(2);
+	madvise(mem, size, rnd(2) ? MADV_HUGEPAGE : MADV_MERGEABLE);
+	if (write(up, "", 1) != 1)
+		_exit(1);
+	for (;;) {
+		usleep(1000);
+		i = rnd(size / 4096) * 4096;
+		mem[i] = 1 + rnd(2);
+		if (!rnd(100))
+			madvise(mem + i, 4096, MADV_DONTNEED);
+	}
+}
+
+/* Kills them when the two have had a chance to be at them. */
+static int scan_killer(time_t end)
+{
+	unsigned int rounds = 0;
+	char c;
+
+	while (now_s() < end) {
+		int fd, pfd[2];
+		pid_t pid;
+
+		if (pipe(pfd))
+			return 1;
+		pid = fork();
+		if (pid < 0)
+			return 1;
+		if (!pid) {
+			setpgid(0, 0);
+			reseed();
+			scanned(pfd[1]);
+		}
+		setpgid(pid, pid);
+		fd = mr_pidfd_open(pid, 0);
+		close(pfd[1]);
+		if (read(pfd[0], &c, 1) == 1)
+			usleep(rnd(200) * 1000);
+		close(pfd[0]);
+		kill_one(fd);
+		mr_send(fd, SIGKILL, NULL, 0);
+		waitpid(pid, NULL, 0);
+		close(fd);
+		rounds++;
+	}
+	printf("# scanned: %u victims\n", rounds);
+	return 0;
+}
+
 /* In the cgroup, with @adj: the one to go is the one with 1000. */
 static pid_t cgroup_child(struct mr_cgroup *cg, const char *adj)
 {
@@ -499,6 +561,73 @@ static int reader(time_t end)
 	return 0;
 }
 
+#define KSM "/sys/kernel/mm/ksm/"
+#define KHUGEPAGED "/sys/kernel/mm/transparent_hugepage/khugepaged/"
+
+static long read_number(const char *path)
+{
+	char text[32] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = '\0';
+	close(fd);
+	return atol(text);
+}
+
+/*
+ * They get little time, and that in bits: most of it they stand somewhere, with
+ * mmap_lock as likely as not.
+ */
+static void slow_down(const char *comm)
+{
+	static const char slow[] = "/sys/fs/cgroup/mrelease.scanners";
+	char path[300], name[32];
+	struct dirent *e;
+	DIR *d;
+	int fd, n;
+
+	mr_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+cpu");
+	mkdir(slow, 0755);
+	snprintf(path, sizeof(path), "%s/cpu.max", slow);
+	mr_write_file(path, "10000 50000");
+	d = opendir("/proc");
+	while (d && (e = readdir(d))) {
+		snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		n = fd < 0 ? 0 : read(fd, name, sizeof(name) - 1);
+		close(fd);
+		name[n > 0 ? n - 1 : 0] = '\0';
+		if (strcmp(name, comm))
+			continue;
+		snprintf(path, sizeof(path), "%s/cgroup.procs", slow);
+		if (!mr_write_file(path, e->d_name))
+			printf("# %s is not slow\n", comm);
+	}
+	if (d)
+		closedir(d);
+}
+
+static void start_scanners(void)
+{
+	mr_write_file(KHUGEPAGED "scan_sleep_millisecs", "0");
+	mr_write_file(KHUGEPAGED "alloc_sleep_millisecs", "0");
+	mr_write_file(KSM "sleep_millisecs", "1");
+	mr_write_file(KSM "run", "1");
+	slow_down("ksmd");
+	slow_down("khugepaged");
+}
+
+static void stop_scanners(void)
+{
+	mr_write_file("/sys/fs/cgroup/mrelease.scanners/cpu.max", "max");
+	mr_write_file(KSM "run", "2");
+	mr_write_file(KHUGEPAGED "scan_sleep_millisecs", "10000");
+	printf("# ksmd: %ld pages looked at, khugepaged: %ld huge pages\n",
+	       read_number(KSM "pages_scanned"),
+	       read_number(KHUGEPAGED "pages_collapsed"));
+}
+
 int main(int argc, char **argv)
 {
 	struct mr_cgroup cg = {};
@@ -533,16 +662,25 @@ int main(int argc, char **argv)
 		seed += i * 7919;
 		if (i < KILLERS)
 			exit(killer(end));
-		exit(i < KILLERS + OOM_KILLERS ? oom_killer(end) : reader(end));
+		if (i < KILLERS + SCAN_KILLERS)
+			exit(scan_killer(end));
+		exit(i < ROLES - READERS ? oom_killer(end) : reader(end));
 	}
+	start_scanners();
 	while (now_s() < end) {
 		if (cg.path[0])
 			mr_write_file(reclaim, "262144");
+		/* All that was merged is undone, by us instead of ksmd. */
+		if (!rnd(50)) {
+			mr_write_file(KSM "run", "2");
+			mr_write_file(KSM "run", "1");
+		}
 		usleep(20000);
 	}
 	for (i = 0; i < ROLES; i++)
 		if (waitpid(pids[i], &status, 0) != pids[i] || status)
 			bad++;
+	stop_scanners();
 	printf("%sok 1 stress\n", bad ? "not " : "");
 	return bad;
 }
