@@ -454,7 +454,8 @@ full()
 	build check "$src/series" "$here/kernel.config"
 	programs programs programs.existing
 	initramfs check
-	for part in ${FULL:-series check base existing library patches configs cost debug cache bench meet}; do
+	# What finds most comes first.
+	for part in ${FULL:-series check debug base existing library patches configs cost cache bench meet}; do
 		if [ "${FULL_MINUTES:-0}" != 0 ] && [ $((SECONDS / 60 +
 		    $(minutes "$part"))) -ge "$FULL_MINUTES" ]; then
 			say "full: $part: not run, $((SECONDS / 60)) of $FULL_MINUTES minutes are gone"
@@ -468,6 +469,7 @@ full()
 		else
 			"part_$part"
 		fi
+		echo "$total_failed" >"$work/full.count"
 		say "full: $part: done after $SECONDS s"
 	done
 	echo "$total_passed passed, $total_failed failed, $total_skipped skipped"

@@ -180,6 +180,28 @@ static void map_thp(void)
 		munmap(mem + MB, 64 * KB);
 }
 
+/* Mappings that PAGEMAP_SCAN asks a userfaultfd about. */
+static void map_uffd(void)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED,
+	};
+	int i, fd = syscall(__NR_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		return;
+	for (i = 0; i < 8; i++) {
+		char *mem = mr_fill(64 * KB);
+		struct uffdio_register reg = {
+			.range = { (uintptr_t)mem, 64 * KB },
+			.mode = UFFDIO_REGISTER_MODE_WP,
+		};
+
+		ioctl(fd, UFFDIO_REGISTER, &reg);
+	}
+}
+
 /* Does one of the things that victims do, and then waits to be killed. */
 static void victim(void)
 {
@@ -187,7 +209,7 @@ static void victim(void)
 	pthread_t t;
 	int i;
 
-	switch (rnd(12)) {
+	switch (rnd(13)) {
 	case 0:
 		for (i = rnd(8); i >= 0; i--)
 			pthread_create(&t, NULL, idle_thread, NULL);
@@ -223,6 +245,9 @@ static void victim(void)
 		break;
 	case 10:
 		map_thp();
+		break;
+	case 11:
+		map_uffd();
 		break;
 	}
 	for (;;)
@@ -472,6 +497,8 @@ static void scan(int fd)
 	};
 	int i;
 
+	if (rnd(2))
+		arg.return_mask |= PAGE_IS_WPALLOWED;
 	for (i = 0; i < 4 && ioctl(fd, PAGEMAP_SCAN, &arg) > 0; i++)
 		arg.start = arg.walk_end;
 }
