@@ -448,8 +448,9 @@ minutes()
 
 full()
 {
-	local part
+	local part state before
 
+	state=$(kernel_state)
 	prepare full
 	build check "$src/series" "$here/kernel.config"
 	programs programs programs.existing
@@ -462,6 +463,13 @@ full()
 			total_skipped=$((total_skipped + 1))
 			continue
 		fi
+		if [ "${RESUME:-0}" = 1 ] && [ -n "$state" ] &&
+		   grep -qx "$state $part" "$work/full.passed" 2>/dev/null
+		then
+			say "full: $part: has passed here in this state"
+			continue
+		fi
+		before=$total_failed
 		say "full: $part"
 		if [ "$part" = check ]; then
 			boot check check "${CHECK_TIMEOUT:-2400}"
@@ -470,8 +478,14 @@ full()
 			"part_$part"
 		fi
 		echo "$total_failed" >"$work/full.count"
+		[ "$total_failed" != "$before" ] || [ -z "$state" ] ||
+			echo "$state $part" >>"$work/full.passed"
 		say "full: $part: done after $SECONDS s"
 	done
+	if [ $((total_passed + total_failed + total_skipped)) = 0 ]; then
+		say "full: everything has passed here in this state"
+		return 0
+	fi
 	echo "$total_passed passed, $total_failed failed, $total_skipped skipped"
 	[ "$total_failed" = 0 ]
 }
