@@ -468,6 +468,11 @@ full()
 {
 	local part state before
 
+	# A part that is not there would have nothing to fail.
+	for part in ${FULL:-}; do
+		[ "$part" = check ] || declare -F "part_$part" >/dev/null ||
+			die "FULL: no part \"$part\""
+	done
 	state=$(kernel_state)
 	prepare full
 	build check "$src/series" "$here/kernel.config"
