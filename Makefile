@@ -6,25 +6,45 @@ BUILD ?= build
 # What was installed for good is to be found by the dynamic linker.
 LDCONFIG = [ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig
 
-.PHONY: all demo check bench install uninstall format clean help
+.PHONY: all demo check check-fast mutate bench lowmem deb install uninstall format clean help
 
 all: ## build the library and the command: build/mrelease
 	@scripts/setup build
 	@scripts/build $(BUILD)
 
 demo: ## install what it needs, build, and show it: under two minutes
-	@scripts/setup all
-	@scripts/build $(BUILD) -Dbench=true -Dtests=true
-	@scripts/as-root bench/demo.sh $(BUILD)
+	@scripts/setup demo
+	@scripts/build $(BUILD) -Dbench=true
+	@scripts/as-root --if-possible bench/demo.sh $(BUILD)
 
 check: ## install what it needs, build, and run every check
 	@scripts/setup all
 	@scripts/as-root scripts/check $(CHECKS)
 
+check-fast: ## what has most to say about a changed line: under three minutes
+	@scripts/setup all
+	@scripts/as-root scripts/check fast
+
+mutate: ## put mistakes into a copy of the code: would the tests notice?
+	@scripts/setup all
+	@scripts/as-root scripts/mutate $(MUTANTS)
+
 bench: ## every figure at full count, side by side with kill -9
 	@scripts/setup all
 	@scripts/build $(BUILD) -Dbench=true -Dtests=true
 	@scripts/as-root bench/bench.sh $(BUILD)
+
+lowmem: ## who dies when memory runs out, in a VM: at most 30 minutes
+	@scripts/setup all
+	@scripts/build $(BUILD) -Dbench=true
+	@scripts/as-root bench/lowmem/lowmem table $(BUILD)
+
+deb: ## the Debian packages: build-deb/*.deb
+	@scripts/setup deb
+	@scripts/deb build-deb
+
+real: all ## real programs, killed: what is claimed beside what is true
+	@scripts/as-root tests/real/run
 
 install: all ## install below DESTDIR and the configured prefix
 	meson install -C $(BUILD) --no-rebuild
@@ -43,4 +63,4 @@ clean: ## remove the build directories
 	rm -rf build build-*
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12

@@ -27,7 +27,7 @@
 
 /* The ways to get rid of a process that are compared. */
 enum bench_way {
-	/* kill -9, then wait for the exit: what everybody does */
+	/* kill -9, then wait for the exit: the usual way */
 	WAY_WAIT,
 	/* kill -9, then process_mrelease at once: what lmkd and others do */
 	WAY_MRELEASE,
@@ -151,6 +151,8 @@ bool check_min(struct bench_result *res, const char *what, double value,
 bool check_is(struct bench_result *res, const char *what, double value,
 	      double want);
 bool check_ratio(struct bench_result *res, enum bench_way other, double limit);
+/* The same of the whole call, until the exit of all. */
+bool check_call(struct bench_result *res, enum bench_way other, double limit);
 bool check_verified(struct bench_result *res);
 
 /* print.c */
@@ -316,6 +318,14 @@ int scn_jvm(const struct bench_opts *o, struct bench_result *res);
 int scn_cache(const struct bench_opts *o, struct bench_result *res);
 int scn_cgroup_200(const struct bench_opts *o, struct bench_result *res);
 int scn_cgroup_50(const struct bench_opts *o, struct bench_result *res);
+int scn_cgroup_10(const struct bench_opts *o, struct bench_result *res);
+int scn_cgroup_100(const struct bench_opts *o, struct bench_result *res);
+int scn_cgroup_1000(const struct bench_opts *o, struct bench_result *res);
+int scn_cgroup_4000(const struct bench_opts *o, struct bench_result *res);
+int scn_threads(const struct bench_opts *o, struct bench_result *res);
+int scn_mappings(const struct bench_opts *o, struct bench_result *res);
+int scn_guards(const struct bench_opts *o, struct bench_result *res);
+int scn_others(const struct bench_opts *o, struct bench_result *res);
 int scn_bomb(const struct bench_opts *o, struct bench_result *res);
 
 #endif /* BENCH_H */

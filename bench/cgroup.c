@@ -178,7 +178,7 @@ int cgroup_wait_empty(const struct bench_cgroup *cg, int64_t deadline_ns)
 	return error;
 }
 
-/* Ends whoever is still in it: only what the bench has put there. */
+/* Ends the members that are left: only what the bench has put there. */
 void cgroup_end(struct bench_cgroup *cg)
 {
 	if (cg->dir_fd >= 0) {

@@ -142,7 +142,7 @@ void recorder_stop(struct recorder *r, int64_t start_ns, struct curve *curve)
 	if (!nr || !curve->point)
 		bench_die("nothing was sampled");
 	last = sh->point[nr - 1].bytes;
-	/* AnonPages is everybody's: only what went is the victim's */
+	/* AnonPages counts every process: only what went is the victim's */
 	if (r->memcg.usage_fd >= 0)
 		last = 0;
 	for (size_t i = 0; i < nr; i++) {

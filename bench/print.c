@@ -69,7 +69,7 @@ static void print_way(FILE *f, const char *margin, enum bench_way way,
 	fputc('\n', f);
 }
 
-/* In the words of the library, for whoever has to find out why. */
+/* In the words of the library, to find out why. */
 static void print_doubt(FILE *f, const char *margin,
 			const struct mrelease_report *rep)
 {

@@ -6,9 +6,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -125,6 +128,60 @@ static bool judge(struct bench_result *res)
 	return ok;
 }
 
+/* Is a filesystem of this device mounted where we can see it? */
+static bool is_mounted(dev_t dev)
+{
+	char want[32];
+	char line[4096];
+	bool found = false;
+	FILE *f;
+
+	snprintf(want, sizeof(want), " %u:%u /", major(dev), minor(dev));
+	f = fopen("/proc/self/mountinfo", "re");
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, want);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/*
+ * Only local filesystems are touched, and only by those who may open what
+ * others have mapped.  A reason that has nothing to do with mrelease's report:
+ * where there is none, page cache that stays is a failure.
+ */
+static bool may_evict(const char *path, struct bench_result *res)
+{
+	struct mrelease_features f = { .size = sizeof(f) };
+	struct statfs fs;
+	struct stat st;
+
+	mrelease_probe(&f);
+	if (f.map_files != 1) {
+		bench_skip(res,
+			   "map_files: %s; CAP_CHECKPOINT_RESTORE or "
+			   "CAP_SYS_ADMIN",
+			   strerror(f.map_files < 0 ? -f.map_files : EPERM));
+		return false;
+	}
+	if (stat(path, &st) || statfs(path, &fs))
+		bench_die("%s: %m", path);
+	if (!major(st.st_dev)) {
+		/* btrfs has no device of its own either */
+		if (fs.f_type == BTRFS_SUPER_MAGIC)
+			return true;
+		bench_skip(res, "%s: what lies below may be remote",
+			   fs.f_type == OVERLAYFS_SUPER_MAGIC ?
+				   "an overlay" :
+				   "no local filesystem");
+		return false;
+	}
+	if (is_mounted(st.st_dev))
+		return true;
+	bench_skip(res, "the filesystem is in no line of /proc/self/mountinfo");
+	return false;
+}
+
 int scn_cache(const struct bench_opts *o, struct bench_result *res)
 {
 	struct cache cache;
@@ -139,9 +196,10 @@ int scn_cache(const struct bench_opts *o, struct bench_result *res)
 		unlink(cache.path);
 		return bench_skip(res, "%s: %s", o->dir, strerror(error));
 	}
-	interleave(o, res, &plan);
+	if (may_evict(cache.path, res))
+		interleave(o, res, &plan);
 	unlink(cache.path);
-	for (int way = 0; way < NR_WAYS; way++) {
+	for (int way = 0; way < NR_WAYS && !res->skip[0]; way++) {
 		struct bench_stat *st = &res->way[way];
 
 		st->bad = st->lost;

@@ -4,28 +4,44 @@
  */
 #include "bench.h"
 
-#define IDLE_VS_WAIT	 0.75
-#define IDLE_VS_MRELEASE 1.10
+#define IDLE_VS_WAIT 0.75
+/*
+ * What does not depend on the size (the pin, the second reaper, the look) takes
+ * 2 to 3 ms.  Where 1 GiB is reaped in 19 ms that is more than a tenth, before
+ * version 0.2 too; of 4 GiB it is not.
+ */
+#define IDLE_VS_MRELEASE_1G 1.25
+#define IDLE_VS_MRELEASE_4G 1.10
 
 static void once(enum bench_way way, void *arg, struct bench_stat *st)
 {
 	way_once(way, arg, st);
 }
 
-static bool judge(struct bench_result *res)
+static bool judge(struct bench_result *res, double limit)
 {
 	bool ok = check_ratio(res, WAY_WAIT, IDLE_VS_WAIT);
 
-	ok &= check_ratio(res, WAY_MRELEASE, IDLE_VS_MRELEASE);
+	ok &= check_ratio(res, WAY_MRELEASE, limit);
 	ok &= check_verified(res);
 	return ok;
 }
 
+static bool judge_1g(struct bench_result *res)
+{
+	return judge(res, IDLE_VS_MRELEASE_1G);
+}
+
+static bool judge_4g(struct bench_result *res)
+{
+	return judge(res, IDLE_VS_MRELEASE_4G);
+}
+
 static int idle(const struct bench_opts *o, struct bench_result *res,
-		uint64_t bytes)
+		uint64_t bytes, bool (*how)(struct bench_result *res))
 {
 	struct victim_spec spec = VICTIM_SPEC(bytes);
-	struct bench_plan plan = { once, judge, &spec };
+	struct bench_plan plan = { once, how, &spec };
 	const struct bench_stat *ours = &res->way[WAY_OURS];
 	char call[24];
 	char prepare[24];
@@ -45,10 +61,10 @@ static int idle(const struct bench_opts *o, struct bench_result *res,
 
 int scn_idle_1g(const struct bench_opts *o, struct bench_result *res)
 {
-	return idle(o, res, GIB);
+	return idle(o, res, GIB, judge_1g);
 }
 
 int scn_idle_4g(const struct bench_opts *o, struct bench_result *res)
 {
-	return idle(o, res, 4 * GIB);
+	return idle(o, res, 4 * GIB, judge_4g);
 }

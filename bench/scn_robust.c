@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The victim holds a robust process-shared mutex.  The kernel marks it with
- * EOWNERDEAD by walking a list in the victim's memory when it exits; whoever
- * reaps that memory first leaves every other user of the mutex waiting for
- * good.
+ * EOWNERDEAD by walking a list in the victim's memory when it exits; a killer
+ * that reaps that memory first leaves every other user of the mutex waiting
+ * for good.
  */
 #include <errno.h>
 #include <pthread.h>

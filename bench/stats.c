@@ -111,6 +111,16 @@ bool check_ratio(struct bench_result *res, enum bench_way other, double limit)
 	return check_max(res, what, ours / theirs, limit);
 }
 
+bool check_call(struct bench_result *res, enum bench_way other, double limit)
+{
+	double ours = (double)series_median(&res->way[WAY_OURS].call);
+	double theirs = (double)series_median(&res->way[other].call);
+	char what[72];
+
+	snprintf(what, sizeof(what), "whole call / %s", way_name(other));
+	return check_max(res, what, ours / theirs, limit);
+}
+
 bool check_verified(struct bench_result *res)
 {
 	const struct bench_stat *st = &res->way[WAY_OURS];

@@ -171,7 +171,7 @@ static void draw(struct plot *p, const char *title,
 	fputs("</svg>\n", p->f);
 }
 
-/* Under sudo the picture belongs to whoever has the directory. */
+/* Under sudo the picture belongs to the owner of the directory. */
 static void give_to_owner(FILE *f, const char *path)
 {
 	char dir[BENCH_PATH_MAX];

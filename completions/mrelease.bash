@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: MIT
 # bash completion for mrelease(1); needs nothing but bash and find
 
+# Units of the system, and containers by 12 digits: what is below a unit or a
+# container is not listed.
 _mrelease_units()
 {
 	local root
-	for root in /sys/fs/cgroup /sys/fs/cgroup/unified \
-		/sys/fs/cgroup/systemd; do
-		[[ -d $root ]] || continue
-		find "$root" -maxdepth 6 -type d \
-			\( -name '*.service' -o -name '*.scope' \
-			-o -name '*.slice' \) -printf '%f\n' 2>/dev/null
+	for root in /sys/fs/cgroup/unified /sys/fs/cgroup/systemd \
+		/sys/fs/cgroup; do
+		[[ ! -e $root/cgroup.procs ]] || break
 	done
+	find "$root" -mindepth 1 -maxdepth 12 -regextype posix-extended \
+		-type d -printf '%f\n' \( -name '*.slice' -o -not -name '*.*' \
+		-not -regex '.*/([^/]*-)?[0-9a-f]{64}' -o -prune \) \
+		2>/dev/null | _mrelease_names
+}
+
+_mrelease_names()
+{
+	sed -nE 's/^_//
+		/conmon-[0-9a-f]{64}/d
+		s/^(.*-)?([0-9a-f]{12})[0-9a-f]{52}(\.scope)?$/\2/p
+		/\.(service|scope|slice|socket|mount|swap)$/p'
 }
 
 _mrelease_pids()

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "private.h"
+#include "os/os.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

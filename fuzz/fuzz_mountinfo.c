@@ -4,15 +4,16 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const char *text = (const char *)data, *type = NULL;
-	uint32_t major, minor;
-	size_t len = 0;
+	const char *text = (const char *)data, *end = text + size;
+	struct mount_line m = { 0 };
 
-	if (parse_mountinfo(text, size, &major, &minor, &type, &len))
+	if (parse_mountinfo(text, size, &m))
 		return 0;
-	promise(type > text + 3);
-	promise(type + len <= text + size);
-	promise(!memcmp(type - 3, " - ", 3));
-	promise(!memchr(type, ' ', len));
+	promise(m.point > text && m.point + m.point_len < m.type);
+	promise(m.type_len && !memcmp(m.type - 3, " - ", 3));
+	promise(m.type + m.type_len <= end);
+	promise(!memchr(m.type, ' ', m.type_len));
+	promise(m.options >= m.type && m.options + m.options_len <= end);
+	promise(!memchr(m.options, ' ', m.options_len));
 	return 0;
 }

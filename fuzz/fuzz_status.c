@@ -13,11 +13,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(&st, 0xa5, sizeof(st));
 	promise(parse_status(text, size, &st) == 0);
 	promise(st.tracer >= 0);
-	promise(st.mem.anon_bytes % 1024 == 0);
-	promise(st.mem.swap_bytes % 1024 == 0);
-	promise(st.mem.file_bytes % 1024 == 0);
-	promise(st.mem.shmem_bytes % 1024 == 0);
-	promise(st.mem.hugetlb_bytes % 1024 == 0);
+	promise(st.mem.anon % 1024 == 0);
+	promise(st.mem.swap % 1024 == 0);
+	promise(st.mem.file % 1024 == 0);
+	promise(st.mem.shmem % 1024 == 0);
+	promise(st.mem.hugetlb % 1024 == 0);
 	if (!parse_kib_line(text, size, "VmRSS", &bytes))
 		promise(bytes % 1024 == 0);
 	parse_key_u64(text, size, "anon", &bytes);

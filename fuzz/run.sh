@@ -9,7 +9,7 @@ set -u
 top=$(dirname "$(dirname "$(readlink -f "$0")")")
 seconds=${1:-10}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- stat status maps mountinfo cgroup target lines
+[ $# -gt 0 ] || set -- stat status maps mountinfo cgroup target lines policy config
 out=$(mktemp -d)
 
 skip() {
@@ -30,16 +30,25 @@ clang -fsanitize=fuzzer "$out/try.c" -o "$out/try" 2>/dev/null ||
 	skip "clang with libFuzzer is not installed"
 
 echo "1..$#"
+daemon=
+for f in choose policy history text config values rules sense process; do
+	daemon="$daemon $top/daemon/$f.c"
+done
 nr=0
 failed=0
 for target; do
 	nr=$((nr + 1))
 	mkdir "$out/$target"
+	case $target in
+	policy | config) sources=$daemon ;;
+	*) sources="$top/lib/os/parse.c $top/lib/os/lines.c $top/lib/os/util.c" ;;
+	esac
+	# shellcheck disable=SC2086
 	if clang -std=gnu11 -D_GNU_SOURCE -g -O1 -Wall -Wextra -Werror \
 		-fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=all \
-		-I"$top/include" -I"$top/lib" "$top/fuzz/fuzz_$target.c" \
-		"$top/lib/parse.c" "$top/lib/lines.c" \
+		-I"$top/include" -I"$top/lib" -I"$top/daemon" \
+		"$top/fuzz/fuzz_$target.c" $sources \
 		-o "$out/fuzz_$target" >"$out/$target.log" 2>&1 &&
 	   "$out/fuzz_$target" -max_total_time="$seconds" -max_len=4096 \
 		-rss_limit_mb=512 -timeout=5 -verbosity=1 \

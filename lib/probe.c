@@ -14,7 +14,7 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
-#include "private.h"
+#include "release/release.h"
 
 #define KCMP_VM 1
 
@@ -23,22 +23,9 @@ static int32_t known(long ret, long expected)
 	return ret == expected || ret >= 0 ? 1 : (int32_t)ret;
 }
 
-static int32_t has_cap(unsigned int cap)
+static int32_t has_cap(const struct proc_status *st, unsigned int cap)
 {
-	char buf[4096];
-	const char *p;
-	uint64_t caps = 0;
-	long len = read_file(AT_FDCWD, "/proc/self/status", buf, sizeof(buf));
-
-	if (len <= 0)
-		return 0;
-	p = strstr(buf, "\nCapEff:\t");
-	if (!p)
-		return 0;
-	for (p += 9; *p && *p != '\n'; p++)
-		caps = caps << 4 |
-		       (uint64_t)(*p <= '9' ? *p - '0' : *p - 'a' + 10);
-	return caps >> cap & 1 ? 1 : -EPERM;
+	return st->cap_eff >> cap & 1 ? 1 : -EPERM;
 }
 
 struct probe {
@@ -67,7 +54,7 @@ static void tracer_main(void *arg)
 	uint64_t head, len;
 	pid_t pid;
 
-	if (helper_start(&p->child) < 0)
+	if (helper_start_beside(&p->child, &p->tracer) < 0)
 		return;
 	pid = p->child.pid;
 	f->ptrace_seize =
@@ -82,26 +69,6 @@ static void tracer_main(void *arg)
 
 		pin_drop(&v, now_ns() + NSEC_PER_SEC);
 	}
-	helper_kill(&p->child);
-}
-
-/* Field 5 of a line of mountinfo, terminated; NULL if it is not there. */
-static char *mount_point(char *line, size_t len)
-{
-	char *end = line + len, *p = line, *start;
-
-	for (unsigned int i = 0; i < 4; i++) {
-		p = memchr(p, ' ', end - p);
-		if (!p)
-			return NULL;
-		p++;
-	}
-	start = p;
-	p = memchr(p, ' ', end - p);
-	if (!p)
-		return NULL;
-	*p = '\0';
-	return start;
 }
 
 /*
@@ -112,27 +79,25 @@ static int32_t probe_cgroup_kill(const char *mount)
 {
 	cleanup_fd int dir =
 		sys_openat(AT_FDCWD, mount, O_RDONLY | O_DIRECTORY);
-	char dents[4096], path[64];
+	const struct dirent64 *e;
+	char buf[4096], path[64];
 	struct statx stx;
-	long len;
+	struct dents d;
 	int ret;
 
 	if (dir < 0)
 		return dir;
-	while ((len = sys_getdents64(dir, dents, sizeof(dents))) > 0) {
-		for (long off = 0; off < len;) {
-			struct dirent64 *d = (void *)(dents + off);
-			cleanup_fd int fd = -EBADF;
+	dents_open(&d, dir, buf, sizeof(buf));
+	while ((e = dents_next(&d))) {
+		cleanup_fd int fd = -EBADF;
 
-			off += d->d_reclen;
-			if (d->d_type != DT_DIR || d->d_name[0] == '.')
-				continue;
-			fd = sys_openat(dir, d->d_name, O_PATH | O_DIRECTORY);
-			if (fd < 0)
-				continue;
-			ret = sys_statx(fd, "cgroup.kill", 0, STATX_INO, &stx);
-			return ret == 0 ? 1 : ret;
-		}
+		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+			continue;
+		fd = sys_openat(dir, e->d_name, O_PATH | O_DIRECTORY);
+		if (fd < 0)
+			continue;
+		ret = sys_statx(fd, "cgroup.kill", 0, STATX_INO, &stx);
+		return ret == 0 ? 1 : ret;
 	}
 	path_number(path, "mrelease-probe.", sys_getpid(), "");
 	ret = sys3(SYS_mkdirat, dir, path, 0700);
@@ -149,29 +114,28 @@ static void probe_cgroups(struct mrelease_features *f, struct scratch *s)
 {
 	cleanup_fd int fd =
 		sys_openat(AT_FDCWD, "/proc/self/mountinfo", O_RDONLY);
-	const char *line, *type;
+	struct mount_line m;
+	const char *line;
 	struct lines l;
-	size_t len, type_len;
+	size_t len;
 
 	if (fd < 0)
 		return;
 	lines_open(&l, fd, s->buf, sizeof(s->buf));
 	while (lines_next(&l, &line, &len)) {
-		uint32_t major, minor;
-		const char *mount;
-
-		if (parse_mountinfo(line, len, &major, &minor, &type,
-				    &type_len) < 0)
+		if (parse_mountinfo(line, len, &m) < 0)
 			continue;
-		if (type_len == 6 && !memcmp(type, "cgroup", 6) &&
-		    memmem(type, line + len - type, "freezer", 7))
+		if (mount_is(&m, "cgroup") &&
+		    memmem(m.options, m.options_len, "freezer", 7))
 			f->cgroup1_freezer = 1;
-		if (type_len != 7 || memcmp(type, "cgroup2", 7))
+		if (!mount_is(&m, "cgroup2"))
 			continue;
 		f->cgroup2 = 1;
-		mount = mount_point(s->buf + (line - s->buf), len);
-		if (mount && f->cgroup_kill != 1)
-			f->cgroup_kill = probe_cgroup_kill(mount);
+		if (f->cgroup_kill == 1)
+			continue;
+		/* In place of the space behind it. */
+		s->buf[m.point + m.point_len - s->buf] = '\0';
+		f->cgroup_kill = probe_cgroup_kill(m.point);
 	}
 }
 
@@ -229,6 +193,7 @@ static int32_t probe_map_files(struct scratch *s)
 int mrelease_probe(struct mrelease_features *features)
 {
 	struct mrelease_features f = { .size = sizeof(f) };
+	struct proc_status st;
 	struct probe *p;
 	size_t size;
 
@@ -253,14 +218,20 @@ int mrelease_probe(struct mrelease_features *features)
 	if (helper_start(&p->tracer) == 0 &&
 	    helper_wait(&p->tracer, now_ns() + 5 * NSEC_PER_SEC) < 0)
 		helper_kill(&p->tracer);
+	helper_kill(&p->child);
 	probe_files(&f);
 	probe_cgroups(&f, &p->scratch);
-	f.ptrace_any = has_cap(CAP_SYS_PTRACE);
-	f.kill_any = has_cap(CAP_KILL);
+	if (status_read_path(AT_FDCWD, "/proc/self/status", &st) == 0) {
+		f.ptrace_any = has_cap(&st, CAP_SYS_PTRACE);
+		f.kill_any = has_cap(&st, CAP_KILL);
+	}
 	f.map_files = probe_map_files(&p->scratch);
 	pages_free(p, sizeof(*p));
 	size = features->size;
 	memcpy(features, &f, MIN(size, sizeof(f)));
+	/* A later header's members: we know nothing of them. */
+	if (size > sizeof(f))
+		memset((char *)features + sizeof(f), 0, size - sizeof(f));
 	features->size = size;
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The calls for one process: prepare, release, free, or all three at once. */
-#include "private.h"
+#include "release/release.h"
 
 struct mrelease_target {
 	struct release r;
@@ -8,34 +8,20 @@ struct mrelease_target {
 	bool used;
 	struct cache cache;
 	struct scratch scratch;
+	struct objects objects;
 	struct tids tids;
 	char second_stack[32 * 1024] __attribute__((aligned(4096)));
 	char stack[96 * 1024] __attribute__((aligned(4096)));
 };
 
-static int dry_run(struct release *r, struct victim *v)
-{
-	struct sharers found;
-	int ret = 0;
-
-	if (r->opts.flags & MRELEASE_KILL_SHARERS)
-		ret = sharers_check(r, v);
-	else if (sharers_find(v, r->scratch, NULL, NULL, &found) == 0)
-		sharers_note(v, &found);
-	if (ret == -EPERM)
-		return ret;
-	v->rep.result = MRELEASE_WOULD_KILL;
-	v->rep.outstanding_bytes = 0;
-	return 0;
-}
-
+/* Waits for nobody. */
 static int target_open(struct mrelease_target *t, int pidfd)
 {
-	int ret;
-
 	victim_init(&t->v);
 	t->r.v = &t->v;
 	t->r.scratch = &t->scratch;
+	t->r.objects = &t->objects;
+	objects_init(&t->objects);
 	t->r.tids = &t->tids;
 	tids_init(&t->tids);
 	if (t->r.opts.flags & MRELEASE_EVICT_CACHE) {
@@ -46,39 +32,30 @@ static int target_open(struct mrelease_target *t, int pidfd)
 	t->r.helper.stack_size = sizeof(t->stack);
 	t->r.second.stack = t->second_stack;
 	t->r.second.stack_size = sizeof(t->second_stack);
-	ret = victim_open(&t->v, pidfd, &t->r.self);
-	if (ret == 0)
-		ret = victim_complete(&t->v);
-	/*
-	 * Without a pin the victim may be gone, and with it every way to
-	 * compare address spaces, before process_mrelease() says EINVAL.
-	 */
-	if (ret == 0 && t->r.opts.flags & MRELEASE_NO_PIN) {
-		struct sharers found;
-
-		if (sharers_find(&t->v, &t->scratch, NULL, NULL, &found) == 0) {
-			t->v.rep.sharers = found.count;
-			t->v.rep.sharer_pid = found.first;
-		}
-	}
-	if (ret == 0 && t->v.rep.threads > MANY_THREADS)
-		tids_open(&t->tids);
-	/* For the day that it has shmem; the kill path opens nothing. */
-	if (ret == 0 && t->v.meminfo_fd < 0)
-		t->v.meminfo_fd =
-			sys_openat(AT_FDCWD, "/proc/meminfo", O_RDONLY);
-	return ret;
+	return victim_identify(&t->v, pidfd, &t->r.self);
 }
 
 static void target_close(struct mrelease_target *t)
 {
+	standby_end(&t->r);
 	victim_close(&t->v);
+	objects_close(&t->objects);
+	self_close_claims(&t->r.self);
 	close_keep(&t->tids.last_fd);
-	pages_free(t, sizeof(*t));
+	/* A helper that could not be ended may yet write there. */
+	if (!t->r.stranded)
+		pages_free(t, sizeof(*t));
+}
+
+/* A dry run may be made again and again: each has a helper of its own. */
+static bool is_kept(const struct mrelease_opts *o)
+{
+	return (o->flags & (MRELEASE_STANDBY | MRELEASE_DRY_RUN)) ==
+	       MRELEASE_STANDBY;
 }
 
 static int prepare(int pidfd, const struct mrelease_opts *opts,
-		   struct mrelease_report *report, bool populate,
+		   struct mrelease_report *report, bool ahead,
 		   struct mrelease_target **ret_target)
 {
 	struct mrelease_target *t;
@@ -94,11 +71,15 @@ static int prepare(int pidfd, const struct mrelease_opts *opts,
 		return report_error(ret, report);
 	if (!ret_target)
 		return report_error(-EINVAL, report);
-	t = populate ? pages_alloc(sizeof(*t)) : pages_reserve(sizeof(*t));
+	t = ahead ? pages_alloc(sizeof(*t)) : pages_reserve(sizeof(*t));
 	if (!t)
 		return report_error(-ENOMEM, report);
 	release_init(&t->r, &o, o.deadline_ns);
 	ret = target_open(t, pidfd);
+	/* Not released at once: all is opened now, and its pidfd is its own. */
+	if (ret == 0 && ahead)
+		ret = t->v.dir_fd < 0 ? -EMFILE :
+					release_ready(&t->r, is_kept(&o));
 	t->v.rep.error = ret;
 	t->v.rep.prepare_ns = now_ns() - t->r.start_ns;
 	report_out(&t->v.rep, report);
@@ -123,16 +104,15 @@ int mrelease_release(struct mrelease_target *t, int64_t deadline_ns,
 	struct victim *v;
 	int ret;
 
-	if (!report_ok(report))
+	if (!report_ok(report) || !t || deadline_ns < 0)
 		return -EINVAL;
-	if (!t || deadline_ns < 0)
-		return report_error(-EINVAL, report);
+	/* The report may be that of the release that there was. */
 	if (t->used)
-		return report_error(-EALREADY, report);
+		return -EALREADY;
 	v = &t->v;
 	release_set_deadline(&t->r, deadline_ns);
 	if (t->r.opts.flags & MRELEASE_DRY_RUN) {
-		ret = dry_run(&t->r, v);
+		ret = release_dry(&t->r);
 	} else if (v->zombie) {
 		t->used = true;
 		ret = release_zombie(&t->r);
@@ -152,6 +132,29 @@ void mrelease_target_free(struct mrelease_target *t)
 	target_close(t);
 }
 
+/* There is no memory for a target: kill it, and wait for its exit. */
+static int release_bare(int pidfd, const struct mrelease_opts *opts,
+			struct mrelease_report *report)
+{
+	struct release r = { 0 };
+	struct mrelease_opts o;
+	struct victim v;
+	int ret;
+
+	if (opts_check(opts, &o) < 0 || o.flags & MRELEASE_DRY_RUN)
+		return -ENOMEM;
+	victim_init(&v);
+	release_init(&r, &o, o.deadline_ns);
+	r.v = &v;
+	ret = victim_identify(&v, pidfd, &r.self);
+	if (ret == 0)
+		ret = release_run(&r);
+	v.rep.error = ret;
+	report_out(&v.rep, report);
+	victim_close(&v);
+	return ret;
+}
+
 int mrelease_process(int pidfd, const struct mrelease_opts *opts,
 		     struct mrelease_report *report)
 {
@@ -162,6 +165,8 @@ int mrelease_process(int pidfd, const struct mrelease_opts *opts,
 
 	/* The release follows at once: pages as they are used. */
 	ret = prepare(pidfd, opts, report ? report : &scratch, false, &t);
+	if (ret == -ENOMEM)
+		return release_bare(pidfd, opts, report);
 	if (!t)
 		return ret;
 	prepare_ns = t->v.rep.prepare_ns;

@@ -30,9 +30,48 @@ const char *evidence_name(int evidence)
 		[MRELEASE_EVIDENCE_EXIT] = "exit",
 		[MRELEASE_EVIDENCE_MEMBERS] = "members",
 		[MRELEASE_EVIDENCE_MEMCG] = "memcg",
+		[MRELEASE_EVIDENCE_OBJECT] = "object",
+		[MRELEASE_EVIDENCE_FRAMES] = "frames",
 	};
 
 	return names[evidence];
+}
+
+const char *kind_name(int kind)
+{
+	static const char *const names[] = {
+		[MRELEASE_ANON] = "anon",
+		[MRELEASE_COW] = "cow",
+		[MRELEASE_SWAP] = "swap",
+		[MRELEASE_SHMEM] = "shmem",
+		[MRELEASE_UNMAPPED] = "unmapped",
+		[MRELEASE_HUGETLB] = "hugetlb",
+		[MRELEASE_PINNED] = "pinned",
+		[MRELEASE_TABLES] = "tables",
+		[MRELEASE_SPECIAL] = "special",
+		[MRELEASE_CACHE] = "file",
+	};
+
+	return names[kind];
+}
+
+const char *reason_name(int reason)
+{
+	static const char *const names[] = {
+		[MRELEASE_REASON_NONE] = "none",
+		[MRELEASE_REASON_SHARED_MM] = "shared-mm",
+		[MRELEASE_REASON_NOT_EXITED] = "not-exited",
+		[MRELEASE_REASON_HELD_MM] = "held-mm",
+		[MRELEASE_REASON_COW] = "cow",
+		[MRELEASE_REASON_IN_USE] = "in-use",
+		[MRELEASE_REASON_LINKED] = "linked",
+		[MRELEASE_REASON_PINNED] = "pinned",
+		[MRELEASE_REASON_CHARGED] = "charged",
+		[MRELEASE_REASON_UNKNOWN] = "unknown",
+		[MRELEASE_REASON_CLAIMED] = "claimed",
+	};
+
+	return names[reason];
 }
 
 const char *path_name(int path)
@@ -49,14 +88,38 @@ const char *path_name(int path)
 	return names[path];
 }
 
+/* What is outstanding besides private memory, and why. */
+static void kind_text(char *buf, size_t size, const struct mrelease_report *r)
+{
+	static const char *const why[] = {
+		[MRELEASE_REASON_NONE] = "outstanding",
+		[MRELEASE_REASON_SHARED_MM] = "in a shared address space",
+		[MRELEASE_REASON_NOT_EXITED] = "comes back with the exit",
+		[MRELEASE_REASON_HELD_MM] = "in a held address space",
+		[MRELEASE_REASON_COW] = "shared copy-on-write",
+		[MRELEASE_REASON_IN_USE] = "still in use",
+		[MRELEASE_REASON_LINKED] = "still linked",
+		[MRELEASE_REASON_PINNED] = "pinned for a device or io_uring",
+		[MRELEASE_REASON_CHARGED] = "still charged",
+		[MRELEASE_REASON_UNKNOWN] = "cannot be told",
+		[MRELEASE_REASON_CLAIMED] = "another release reports it",
+	};
+	size_t len = 0;
+
+	*buf = '\0';
+	for (int i = MRELEASE_SHMEM; i < MRELEASE_CACHE; i++)
+		if (r->kinds[i].outstanding_bytes && len < size)
+			len += snprintf(buf + len, size - len, "%s%s %s",
+					len ? ", " : "", kind_name(i),
+					why[r->kinds[i].reason]);
+}
+
 void note_text(char *buf, size_t size, const struct mrelease_report *r)
 {
 	static const struct {
 		uint32_t bit;
 		const char *text;
 	} notes[] = {
-		{ MRELEASE_NOTE_HUGETLB, "hugetlb comes back with the exit" },
-		{ MRELEASE_NOTE_SHMEM, "shmem still linked or in use" },
 		{ MRELEASE_NOTE_PINNED_ELSEWHERE,
 		  "address space held by another process" },
 		{ MRELEASE_NOTE_ROBUST, "held a robust futex" },
@@ -73,11 +136,13 @@ void note_text(char *buf, size_t size, const struct mrelease_report *r)
 		{ MRELEASE_NOTE_COREDUMP, "was dumping core" },
 		{ MRELEASE_NOTE_CANNOT_VERIFY, "page tables unreadable" },
 		{ MRELEASE_NOTE_CACHE_PARTIAL, "not all cache evicted" },
-		{ MRELEASE_NOTE_HANDLES, "too many members for handles" },
+		{ MRELEASE_NOTE_HANDLES, "some were not looked at" },
 		{ MRELEASE_NOTE_FOREIGN_PIDNS,
 		  "members outside this PID namespace" },
 		{ MRELEASE_NOTE_NO_PIDFD, "no pidfd" },
+		{ MRELEASE_NOTE_NOT_READY, "killed before all was prepared" },
 	};
+	char kinds[256];
 	size_t len = 0;
 
 	*buf = '\0';
@@ -90,6 +155,10 @@ void note_text(char *buf, size_t size, const struct mrelease_report *r)
 	if (r->tracer_pid)
 		len += snprintf(buf + len, size - len, "%straced by %d",
 				len ? ", " : "", r->tracer_pid);
+	kind_text(kinds, sizeof(kinds), r);
+	if (*kinds)
+		len += snprintf(buf + len, size - len, "%s%s", len ? ", " : "",
+				kinds);
 	for (size_t i = 0; i < sizeof(notes) / sizeof(notes[0]); i++)
 		if (r->notes & notes[i].bit && len < size)
 			len += snprintf(buf + len, size - len, "%s%s",
@@ -135,6 +204,11 @@ const char *error_text(const struct target *t, char *buf, size_t size)
 					    "no such cgroup";
 	case MRELEASE_REFUSED:
 		text = refusal_text(r->refusal);
+		if (r->refused_pid) {
+			snprintf(buf, size, "%s: process %d of it",
+				 text ? text : "not permitted", r->refused_pid);
+			return buf;
+		}
 		if (text)
 			return text;
 		if (t->kind == TARGET_PROCESS && !t->pid)
@@ -165,15 +239,34 @@ static void set_bytes(json_t *o, const char *key, uint64_t bytes)
 	json_object_set_new(o, key, json_integer((json_int_t)bytes));
 }
 
-static json_t *before_object(const struct mrelease_memory *m)
+static json_t *kind_object(const struct mrelease_entry *e)
 {
 	json_t *o = json_object();
 
-	set_bytes(o, "anon_bytes", m->anon_bytes);
-	set_bytes(o, "swap_bytes", m->swap_bytes);
-	set_bytes(o, "file_bytes", m->file_bytes);
-	set_bytes(o, "shmem_bytes", m->shmem_bytes);
-	set_bytes(o, "hugetlb_bytes", m->hugetlb_bytes);
+	set_bytes(o, "before_bytes", e->before_bytes);
+	set_bytes(o, "exclusive_bytes", e->exclusive_bytes);
+	set_bytes(o, "back_bytes", e->back_bytes);
+	set_bytes(o, "outstanding_bytes", e->outstanding_bytes);
+	set_bytes(o, "kept_bytes", e->kept_bytes);
+	set_bytes(o, "unsure_bytes", e->unsure_bytes);
+	json_object_set_new(o, "evidence",
+			    json_string(evidence_name(e->evidence)));
+	json_object_set_new(o, "reason", json_string(reason_name(e->reason)));
+	json_object_set_new(o, "holder_pid",
+			    e->holder_pid ? json_integer(e->holder_pid) :
+					    json_null());
+	return o;
+}
+
+/* Only the kinds that there were. */
+static json_t *kinds_object(const struct mrelease_report *r)
+{
+	json_t *o = json_object();
+
+	for (int i = 0; i < MRELEASE_NR_KINDS; i++)
+		if (r->kinds[i].before_bytes)
+			json_object_set_new(o, kind_name(i),
+					    kind_object(&r->kinds[i]));
 	return o;
 }
 
@@ -210,9 +303,12 @@ static json_t *report_object(const struct target *t)
 
 		json_object_set_new(o, "path", path ? path : json_string("?"));
 	}
-	json_object_set_new(o, "before", before_object(&r->before));
+	set_bytes(o, "before_bytes", r->before_bytes);
+	set_bytes(o, "exclusive_bytes", r->exclusive_bytes);
 	set_bytes(o, "released_bytes", r->released_bytes);
 	set_bytes(o, "outstanding_bytes", r->outstanding_bytes);
+	set_bytes(o, "kept_bytes", r->kept_bytes);
+	set_bytes(o, "unsure_bytes", r->unsure_bytes);
 	set_bytes(o, "cache_evicted_bytes", r->cache_evicted_bytes);
 	json_object_set_new(o, "release_ms", milliseconds(r->release_ns));
 	json_object_set_new(o, "exit_ms", milliseconds(r->exit_ns));
@@ -221,6 +317,7 @@ static json_t *report_object(const struct target *t)
 	json_object_set_new(o, "note", text_or_null(buf));
 	json_object_set_new(o, "error",
 			    text_or_null(error_text(t, buf, sizeof(buf))));
+	json_object_set_new(o, "kinds", kinds_object(r));
 	return o;
 }
 

@@ -51,7 +51,7 @@ static const char help[] =
 	"Kill each TARGET and have its memory back, verified, before returning.\n"
 	"\n"
 	"TARGET is a PID, PID:INODE (pidfs inode, Linux 6.9), the path of a\n"
-	"cgroup, or the name of a systemd unit.\n"
+	"cgroup, the name of a systemd unit, or the ID of a container.\n"
 	"\n"
 	"  -s, --signal SIGNAL   send SIGNAL first, SIGKILL after the grace time\n"
 	"      --grace TIME      time that SIGNAL may take (default 5s)\n"
@@ -151,91 +151,103 @@ static bool have_proc(void)
 	return false;
 }
 
-/* 0: go on; else the exit status + 1 (the status may be 0). */
+/* Status of a command line that is done with: the exit status + 1, which may be 0. */
+#define DONE(status) ((status) + 1)
+
+/* One option. 0: go on; else DONE(). */
+static int parse_option(int c, struct settings *set)
+{
+	struct mrelease_opts *o = &set->opts;
+
+	switch (c) {
+	case 'c':
+		o->flags |= MRELEASE_EVICT_CACHE;
+		return 0;
+	case 'h':
+		fputs(help, stdout);
+		return DONE(STATUS_OK);
+	case 'n':
+		o->flags |= MRELEASE_DRY_RUN;
+		return 0;
+	case 'q':
+		set->quiet = true;
+		return 0;
+	case 's':
+		return set_signal(set, optarg) ? DONE(usage()) : 0;
+	case 't':
+		set->tree = true;
+		return 0;
+	case 'v':
+		set->verbose = true;
+		return 0;
+	case 'V':
+		printf("mrelease %s\n", mrelease_version());
+		return DONE(STATUS_OK);
+	case 'w':
+		if (set_time(&set->wait_ns, optarg) < 0)
+			return DONE(usage());
+		/* 0 is "now", not the library's default. */
+		if (!set->wait_ns)
+			set->wait_ns = 1;
+		return 0;
+	case OPT_ALLOW_ANCESTOR:
+		o->flags |= MRELEASE_ALLOW_ANCESTOR;
+		return 0;
+	case OPT_CHECK:
+		set->check = true;
+		return 0;
+	case OPT_GRACE:
+		return set_time(&o->grace_ns, optarg) ? DONE(usage()) : 0;
+	case OPT_JSON:
+		set->json = true;
+		return 0;
+	case OPT_KILL_SHARERS:
+		o->flags |= MRELEASE_KILL_SHARERS;
+		return 0;
+	case OPT_NO_PIN:
+		o->flags |= MRELEASE_NO_PIN;
+		return 0;
+	default:
+		return DONE(usage());
+	}
+}
+
+static int check(int nr_targets, const struct settings *set)
+{
+	if (nr_targets) {
+		complain("--check takes no target");
+		return usage();
+	}
+	if (!have_proc())
+		return STATUS_NOT_KILLED;
+	return check_main(set->json);
+}
+
+/* 0: go on; else DONE(). */
 static int parse_options(int argc, char **argv, struct settings *set)
 {
-	bool check = false;
-	int c;
+	int c, done;
 
 	set->opts.grace_ns = -1;
 	while ((c = getopt_long(argc, argv, "chnqs:tvVw:", long_options,
 				NULL)) != -1) {
-		switch (c) {
-		case 'c':
-			set->opts.flags |= MRELEASE_EVICT_CACHE;
-			break;
-		case 'h':
-			fputs(help, stdout);
-			return STATUS_OK + 1;
-		case 'n':
-			set->opts.flags |= MRELEASE_DRY_RUN;
-			break;
-		case 'q':
-			set->quiet = true;
-			break;
-		case 's':
-			if (set_signal(set, optarg) < 0)
-				return usage() + 1;
-			break;
-		case 't':
-			set->tree = true;
-			break;
-		case 'v':
-			set->verbose = true;
-			break;
-		case 'V':
-			printf("mrelease %s\n", mrelease_version());
-			return STATUS_OK + 1;
-		case 'w':
-			if (set_time(&set->wait_ns, optarg) < 0)
-				return usage() + 1;
-			/* 0 is "now", not the library's default. */
-			if (!set->wait_ns)
-				set->wait_ns = 1;
-			break;
-		case OPT_ALLOW_ANCESTOR:
-			set->opts.flags |= MRELEASE_ALLOW_ANCESTOR;
-			break;
-		case OPT_CHECK:
-			check = true;
-			break;
-		case OPT_GRACE:
-			if (set_time(&set->opts.grace_ns, optarg) < 0)
-				return usage() + 1;
-			break;
-		case OPT_JSON:
-			set->json = true;
-			break;
-		case OPT_KILL_SHARERS:
-			set->opts.flags |= MRELEASE_KILL_SHARERS;
-			break;
-		case OPT_NO_PIN:
-			set->opts.flags |= MRELEASE_NO_PIN;
-			break;
-		default:
-			return usage() + 1;
-		}
+		done = parse_option(c, set);
+		if (done)
+			return done;
 	}
 	if (set->quiet && set->verbose) {
 		complain("-q and -v contradict each other");
-		return usage() + 1;
+		return DONE(usage());
 	}
-	if (check) {
-		if (optind < argc) {
-			complain("--check takes no target");
-			return usage() + 1;
-		}
-		if (!have_proc())
-			return STATUS_NOT_KILLED + 1;
-		return check_main(set->json) + 1;
-	}
+	if (set->check)
+		return DONE(check(argc - optind, set));
 	if (set->opts.grace_ns >= 0 && !set->signal_given)
 		set->opts.soft_signal = SIGTERM;
 	if (set->opts.grace_ns < 0)
 		set->opts.grace_ns = DEFAULT_GRACE_NS;
 	if (optind == argc) {
 		complain("no target");
-		return usage() + 1;
+		return DONE(usage());
 	}
 	return 0;
 }
@@ -251,6 +263,19 @@ static void fill_standard_streams(void)
 		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
 		    open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
 			return;
+}
+
+/* The first that is opened has the number of one that is closed. */
+static void keep_off_standard_streams(struct target *t)
+{
+	int fd = t->fd;
+
+	if (fd < 0 || fd > STDERR_FILENO)
+		return;
+	t->fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	t->error = t->fd < 0 ? -errno : 0;
+	close(fd);
+	fill_standard_streams();
 }
 
 /* A handle for each target, and what its release opens. */
@@ -278,11 +303,16 @@ static int cannot_write(int error, int status)
 int main(int argc, char **argv)
 {
 	struct settings set = { .opts.size = sizeof(set.opts) };
-	struct target *targets;
+	/* One needs no memory to be had. */
+	static struct target one;
+	struct target *targets = &one;
 	int error, ret;
 	size_t nr;
 
-	fill_standard_streams();
+	static char out[BUFSIZ];
+
+	/* What is said is flushed target by target, to a terminal as well. */
+	setvbuf(stdout, out, _IOFBF, sizeof(out));
 	/* Nobody reads on: the targets are to be released all the same. */
 	signal(SIGPIPE, SIG_IGN);
 	set.max_fds = raise_fd_limit();
@@ -298,15 +328,18 @@ int main(int argc, char **argv)
 	if (!have_proc())
 		return STATUS_NOT_KILLED;
 	nr = argc - optind;
-	targets = calloc(nr, sizeof(*targets));
+	if (nr > 1)
+		targets = calloc(nr, sizeof(*targets));
 	if (!targets) {
 		complain("out of memory, nothing was signalled");
 		return STATUS_NOT_KILLED;
 	}
 	/* All of them are understood before the first is signalled. */
-	for (size_t i = 0; i < nr; i++)
+	for (size_t i = 0; i < nr; i++) {
 		if (target_parse(&targets[i], argv[optind + i], &set) < 0)
 			return usage();
+		keep_off_standard_streams(&targets[i]);
+	}
 	nr = targets_unique(targets, nr);
 	error = targets_run(targets, nr, &set);
 	ret = targets_status(targets, nr);
@@ -314,6 +347,7 @@ int main(int argc, char **argv)
 		ret = cannot_write(-error, ret);
 	for (size_t i = 0; i < nr; i++)
 		free(targets[i].members);
-	free(targets);
+	if (targets != &one)
+		free(targets);
 	return ret;
 }

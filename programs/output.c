@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The lines a person reads. */
+#include <dirent.h>
 #include <string.h>
 
 #include "program.h"
@@ -60,25 +61,37 @@ static void put_who(FILE *out, const struct target *t)
 		fprintf(out, " (%s)", text);
 }
 
-static void put_kinds(FILE *out, const struct mrelease_memory *m)
+static void put_kinds(FILE *out, const struct mrelease_report *r)
 {
-	const struct {
-		const char *name;
-		uint64_t bytes;
-	} kinds[] = {
-		{ "anon", m->anon_bytes },   { "swap", m->swap_bytes },
-		{ "shmem", m->shmem_bytes }, { "hugetlb", m->hugetlb_bytes },
-		{ "file", m->file_bytes },
-	};
 	const char *separator = "";
 	char buf[32];
 
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		if (!kinds[i].bytes)
+	for (int i = 0; i < MRELEASE_NR_KINDS; i++) {
+		if (!r->kinds[i].before_bytes)
 			continue;
-		output_bytes(buf, sizeof(buf), kinds[i].bytes);
-		fprintf(out, "%s%s %s", separator, kinds[i].name, buf);
+		output_bytes(buf, sizeof(buf), r->kinds[i].before_bytes);
+		fprintf(out, "%s%s %s", separator, kind_name(i), buf);
 		separator = ", ";
+	}
+}
+
+/* What is not back, by kind, and why. */
+static void put_left(FILE *out, const struct mrelease_report *r)
+{
+	char left[32], kept[32];
+
+	for (int i = 0; i < MRELEASE_CACHE; i++) {
+		const struct mrelease_entry *e = &r->kinds[i];
+
+		if (!e->outstanding_bytes && !e->kept_bytes)
+			continue;
+		output_bytes(left, sizeof(left), e->outstanding_bytes);
+		output_bytes(kept, sizeof(kept), e->kept_bytes);
+		fprintf(out, "  %s: %s outstanding, %s kept by others (%s",
+			kind_name(i), left, kept, reason_name(e->reason));
+		if (e->holder_pid)
+			fprintf(out, ", %d", e->holder_pid);
+		fputs(")\n", out);
 	}
 }
 
@@ -87,16 +100,74 @@ static void put_verbose(FILE *out, const struct mrelease_report *r)
 	char time[32];
 
 	fputs("  before: ", out);
-	put_kinds(out, &r->before);
+	put_kinds(out, r);
 	output_ns(time, sizeof(time), r->prepare_ns);
 	fprintf(out, "; %u thread%s; way: %s; evidence: %s; prepared in %s\n",
 		r->threads, r->threads == 1 ? "" : "s", path_name(r->path),
 		evidence_name(r->evidence), time);
+	put_left(out, r);
+}
+
+/* What to do about a thread that does not die, by the letter of its state. */
+static const char *remedy(char state)
+{
+	switch (state) {
+	case 'D':
+		return "frozen, or waits for a device or file system";
+	case 'T':
+	case 't':
+		return "stopped by its tracer: end that";
+	case 'R':
+		return "wants a CPU";
+	default:
+		return "sleeps";
+	}
+}
+
+static char thread_state(pid_t pid, const char *tid)
+{
+	char path[80], line[256], state = 0;
+	FILE *f;
+
+	/* Of all files this one waits for nobody. */
+	snprintf(path, sizeof(path), "/proc/%d/task/%.20s/status", pid, tid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (!state && fgets(line, sizeof(line), f))
+		sscanf(line, "State: %c", &state);
+	fclose(f);
+	return state;
+}
+
+/* Which thread keeps it from being gone?  One in D, if there is one. */
+static void put_holder(FILE *out, pid_t pid)
+{
+	char path[64], state = 0, tid[24] = "";
+	struct dirent *d;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = pid > 0 ? opendir(path) : NULL;
+	if (!dir)
+		return;
+	while (state != 'D' && (d = readdir(dir))) {
+		char s = d->d_name[0] == '.' ? 0 : thread_state(pid, d->d_name);
+
+		if (!s || s == 'Z' || s == 'X' || (state && s != 'D'))
+			continue;
+		state = s;
+		snprintf(tid, sizeof(tid), "%.20s", d->d_name);
+	}
+	closedir(dir);
+	if (state)
+		fprintf(out, ": thread %s (%c) %s", tid, state, remedy(state));
 }
 
 static void put_killed(FILE *out, const struct mrelease_report *r)
 {
-	char released[32], left[32], evicted[32], time[32], note[512];
+	char released[32], left[32], kept[32], evicted[32], time[32];
+	char note[512];
 
 	output_bytes(released, sizeof(released), r->released_bytes);
 	output_bytes(left, sizeof(left), r->outstanding_bytes);
@@ -110,6 +181,10 @@ static void put_killed(FILE *out, const struct mrelease_report *r)
 		fputs("killed, memory not confirmed", out);
 	if (r->outstanding_bytes)
 		fprintf(out, ", %s outstanding", left);
+	if (r->kept_bytes) {
+		output_bytes(kept, sizeof(kept), r->kept_bytes);
+		fprintf(out, ", %s kept by others", kept);
+	}
 	if (r->cache_evicted_bytes) {
 		output_bytes(evicted, sizeof(evicted), r->cache_evicted_bytes);
 		fprintf(out, ", %s of page cache evicted", evicted);
@@ -119,6 +194,7 @@ static void put_killed(FILE *out, const struct mrelease_report *r)
 		fprintf(out, ", exited after %s", time);
 	} else if (r->result != MRELEASE_EXITED) {
 		fputs(", not yet exited", out);
+		put_holder(out, r->pid);
 	}
 	if (*note)
 		fprintf(out, " (%s)", note);
@@ -138,10 +214,9 @@ static void put_one(FILE *out, const struct target *t)
 		return;
 	case MRELEASE_WOULD_KILL:
 		output_bytes(buf, sizeof(buf),
-			     r->before.anon_bytes + r->before.swap_bytes +
-				     r->before.hugetlb_bytes);
+			     r->exclusive_bytes - r->outstanding_bytes);
 		fprintf(out, "would be killed, %s would come back (", buf);
-		put_kinds(out, &r->before);
+		put_kinds(out, r);
 		fprintf(out, "; %u thread%s)", r->threads,
 			r->threads == 1 ? "" : "s");
 		note_text(buf, sizeof(buf), r);

@@ -23,6 +23,7 @@ struct settings {
 	struct mrelease_opts opts;
 	int64_t wait_ns;
 	bool signal_given;
+	bool check;
 	bool tree;
 	bool json;
 	bool quiet;
@@ -69,6 +70,13 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int parse_signal(const char *s);
 int parse_time(const char *s, int64_t *ret_ns);
 
+/* name.c */
+int cgroup_mount(char *buf, size_t size);
+/* ret_path has room for PATH_MAX. */
+int find_unit(const char *name, char *ret_path);
+int find_container(const char *name, char *ret_path);
+bool is_container_id(const char *s);
+
 /* target.c */
 int target_parse(struct target *t, const char *arg, const struct settings *set);
 size_t targets_unique(struct target *t, size_t nr);
@@ -92,6 +100,8 @@ void json_target(FILE *out, const struct target *t);
 const char *result_name(int result);
 const char *evidence_name(int evidence);
 const char *path_name(int path);
+const char *kind_name(int kind);
+const char *reason_name(int reason);
 void note_text(char *buf, size_t size, const struct mrelease_report *r);
 const char *error_text(const struct target *t, char *buf, size_t size);
 

@@ -61,6 +61,10 @@ static void *worker(void *arg)
 		pthread_mutex_unlock(&run->lock);
 
 		target_release(t, run->set);
+		/* The only one's is closed by the exit. */
+		if (run->nr > 1 && t->fd >= 0)
+			close(t->fd);
+		t->fd = -1;
 
 		pthread_mutex_lock(&run->lock);
 		t->done = true;
@@ -101,8 +105,8 @@ static bool can_show(const struct settings *set)
 {
 	const char *term = getenv("TERM");
 
-	return isatty(STDERR_FILENO) && !set->quiet && !set->json && term &&
-	       strcmp(term, "dumb") != 0;
+	return !set->quiet && !set->json && term && strcmp(term, "dumb") != 0 &&
+	       isatty(STDERR_FILENO);
 }
 
 static void wait_all(struct run *run)
@@ -150,13 +154,13 @@ int targets_run(struct target *t, size_t nr, const struct settings *set)
 	};
 	size_t nr_threads = set->max_fds / 2 / FDS_PER_RELEASE;
 	pthread_t threads[MAX_THREADS];
-	size_t started = 0;
+	size_t started = 0, first = 0;
 
 	if (nr_threads > MAX_THREADS)
 		nr_threads = MAX_THREADS;
 	if (nr_threads > nr)
 		nr_threads = nr;
-	run.order = calloc(nr, sizeof(*run.order));
+	run.order = nr > 1 ? calloc(nr, sizeof(*run.order)) : &first;
 	if (!run.order) {
 		complain("out of memory, nothing was signalled");
 		exit(STATUS_NOT_KILLED);
@@ -187,6 +191,7 @@ int targets_run(struct target *t, size_t nr, const struct settings *set)
 		target_adopt(&t[i], t, nr);
 		report(&run, &t[i]);
 	}
-	free(run.order);
+	if (run.order != &first)
+		free(run.order);
 	return run.write_error;
 }

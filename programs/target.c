@@ -2,9 +2,7 @@
 /* From what the user wrote to a process or a cgroup, and its release. */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <linux/magic.h>
-#include <mntent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,71 +20,6 @@ static bool is_cgroup_fs(int fd)
 
 	return fstatfs(fd, &sfs) == 0 && (sfs.f_type == CGROUP2_SUPER_MAGIC ||
 					  sfs.f_type == CGROUP_SUPER_MAGIC);
-}
-
-/* Mount point of cgroup v2, or (v1) of systemd's own hierarchy. */
-static int cgroup_mount(char *buf, size_t size)
-{
-	FILE *f = setmntent("/proc/self/mounts", "re");
-	bool found = false;
-	struct mntent *m;
-
-	if (!f)
-		return -errno;
-	while ((m = getmntent(f))) {
-		bool v2 = !strcmp(m->mnt_type, "cgroup2");
-
-		if (v2 || (!found && !strcmp(m->mnt_type, "cgroup") &&
-			   hasmntopt(m, "name"))) {
-			snprintf(buf, size, "%s", m->mnt_dir);
-			found = true;
-		}
-		if (v2)
-			break;
-	}
-	endmntent(f);
-	return found ? 0 : -ENOENT;
-}
-
-/* nftw() has no argument for its callback. */
-static struct {
-	const char *name;
-	char found[PATH_MAX];
-	unsigned int count;
-} search;
-
-static int search_one(const char *path, const struct stat *st, int type,
-		      struct FTW *ftw)
-{
-	(void)st;
-	if (type == FTW_D && !strcmp(path + ftw->base, search.name)) {
-		if (!search.count++)
-			snprintf(search.found, sizeof(search.found), "%s",
-				 path);
-	}
-	return 0;
-}
-
-static int find_unit(struct target *t, const char *name)
-{
-	char mount[PATH_MAX];
-	int ret = cgroup_mount(mount, sizeof(mount));
-
-	if (ret < 0)
-		return ret;
-	search.name = name;
-	search.count = 0;
-	if (nftw(mount, search_one, 16, FTW_PHYS | FTW_MOUNT) < 0)
-		return -errno;
-	if (search.count > 1) {
-		complain("%s: %u cgroups have this name, give the path of one",
-			 name, search.count);
-		return -EINVAL;
-	}
-	if (!search.count)
-		return -ENOENT;
-	memcpy(t->path, search.found, sizeof(t->path));
-	return 0;
 }
 
 static int open_cgroup(struct target *t)
@@ -113,7 +46,8 @@ static int parse_cgroup(struct target *t, const char *arg)
 
 	t->kind = TARGET_CGROUP;
 	if (*arg != '/') {
-		ret = find_unit(t, arg);
+		ret = strchr(arg, '.') ? find_unit(arg, t->path) :
+					 find_container(arg, t->path);
 		return ret < 0 ? ret : open_cgroup(t);
 	}
 	if (snprintf(t->path, sizeof(t->path), "%s", arg) >=
@@ -173,56 +107,83 @@ static int parse_process(struct target *t, const char *arg)
 	return *end ? -EINVAL : 0;
 }
 
+static int parse_number(struct target *t, const char *arg,
+			const struct settings *set)
+{
+	int ret = parse_process(t, arg);
+
+	if (ret < 0) {
+		complain("%s: not a PID or PID:INODE", arg);
+		return ret;
+	}
+	t->report.pid = t->pid;
+	if (!t->pid) {
+		t->error = -EPERM;
+		return 0;
+	}
+	open_process(t);
+	t->found = t->fd >= 0;
+	spare(t, set);
+	return 0;
+}
+
+/* "nginx" is nothing; its service may be meant. */
+static void complain_of_word(const char *arg)
+{
+	char name[256], unit[NAME_MAX], path[PATH_MAX], hint[512] = "";
+
+	output_text(name, sizeof(name), *arg ? arg : "''");
+	if (snprintf(unit, sizeof(unit), "%s.service", arg) <
+		    (int)sizeof(unit) &&
+	    find_unit(unit, path) == 0)
+		snprintf(hint, sizeof(hint), "; did you mean %s.service?",
+			 name);
+	complain("%s: not a PID, PID:INODE, cgroup path, unit or container%s",
+		 name, hint);
+}
+
+static int parse_named(struct target *t, const char *arg,
+		       const struct settings *set)
+{
+	int ret = parse_cgroup(t, arg);
+
+	/* A word that is no container's name was a mistake in typing. */
+	if (ret == -ENOENT && !strchr(arg, '/') && !strchr(arg, '.') &&
+	    !is_container_id(arg)) {
+		complain_of_word(arg);
+		return -EINVAL;
+	}
+	if (ret == -ENOTTY || ret == -ENOTDIR) {
+		complain("%s: not a cgroup", arg);
+		return -EINVAL;
+	}
+	if (ret == -EINVAL)
+		return ret;
+	t->error = ret;
+	spare(t, set);
+	return 0;
+}
+
 /*
  * -EINVAL: not a target at all, which ends the whole call before anything
  * is signalled.  A target that is not there is kept, with its error.
  */
 int target_parse(struct target *t, const char *arg, const struct settings *set)
 {
-	int ret;
-
 	memset(t, 0, sizeof(*t));
 	t->arg = arg;
 	t->fd = -1;
 	t->report.size = sizeof(t->report);
 	t->report.release_ns = -1;
 	t->report.exit_ns = -1;
-	if (arg[0] >= '0' && arg[0] <= '9' &&
-	    strspn(arg, "0123456789:") == strlen(arg)) {
-		ret = parse_process(t, arg);
-		if (ret < 0) {
-			complain("%s: not a PID or PID:INODE", arg);
-			return ret;
-		}
-		t->report.pid = t->pid;
-		if (!t->pid) {
-			t->error = -EPERM;
-			return 0;
-		}
-		open_process(t);
-		t->found = t->fd >= 0;
-		spare(t, set);
-		return 0;
-	}
-	if (arg[0] != '/' && strchr(arg, '/')) {
+	if (*arg >= '0' && *arg <= '9' && !is_container_id(arg) &&
+	    strspn(arg, "0123456789:") == strlen(arg))
+		return parse_number(t, arg, set);
+	if (*arg != '/' && strchr(arg, '/')) {
 		complain("%s: the path of a cgroup begins with /", arg);
 		return -EINVAL;
 	}
-	if (arg[0] == '/' || strchr(arg, '.')) {
-		ret = parse_cgroup(t, arg);
-		if (ret == -ENOTTY || ret == -ENOTDIR) {
-			complain("%s: not a cgroup", arg);
-			return -EINVAL;
-		}
-		if (ret == -EINVAL)
-			return ret;
-		t->error = ret;
-		spare(t, set);
-		return 0;
-	}
-	complain("%s: not a PID, PID:INODE, cgroup path or unit name",
-		 *arg ? arg : "''");
-	return -EINVAL;
+	return parse_named(t, arg, set);
 }
 
 /* The same process or cgroup, and no other word to be said of it. */
@@ -256,9 +217,12 @@ static int by_identity_and_place(const void *a, const void *b)
  */
 size_t targets_unique(struct target *t, size_t nr)
 {
-	struct target **sorted = calloc(nr, sizeof(struct target *));
+	struct target **sorted;
 	size_t left = 0;
 
+	if (nr == 1)
+		return nr;
+	sorted = calloc(nr, sizeof(struct target *));
 	if (!sorted)
 		return nr;
 	for (size_t i = 0; i < nr; i++)
@@ -325,7 +289,10 @@ static enum exit_status status_of(const struct mrelease_report *r)
 	case MRELEASE_RELEASED:
 		return r->outstanding_bytes ? STATUS_UNCONFIRMED : STATUS_OK;
 	case MRELEASE_WOULD_KILL:
-		return STATUS_OK;
+		/* As the run would end. */
+		return r->outstanding_bytes || r->notes & MRELEASE_NOTE_ZOMBIE ?
+			       STATUS_UNCONFIRMED :
+			       STATUS_OK;
 	case MRELEASE_GONE:
 		return STATUS_NO_TARGET;
 	case MRELEASE_REFUSED:
@@ -418,8 +385,6 @@ void target_release(struct target *t, const struct settings *set)
 	t->status = status_of(&t->report);
 	t->late = t->found && (t->report.result == MRELEASE_GONE ||
 			       t->report.notes & MRELEASE_NOTE_ZOMBIE);
-	close(t->fd);
-	t->fd = -1;
 }
 
 /*

@@ -31,6 +31,14 @@ plan() {
 	printf '1..%d\n' "$1"
 }
 
+# With MRELEASE_TEST the first failure is the end, and so is the test of that
+# name, a pattern: those before it are run.
+far_enough() {
+	[ -n "${MRELEASE_TEST:-}" ] || return 0
+	# shellcheck disable=SC2053
+	[ "$failed" = 0 ] && [[ $1 != $MRELEASE_TEST ]] || finish
+}
+
 # ok NAME: report a test; it has passed if nothing called fail since the last.
 ok() {
 	nr=$((nr + 1))
@@ -42,6 +50,7 @@ ok() {
 		failed=$((failed + 1))
 	fi
 	why=
+	far_enough "$1"
 }
 
 fail() {
@@ -59,6 +68,7 @@ skip() {
 	nr=$((nr + 1))
 	why=
 	printf 'ok %d - %s # SKIP %s [%s]\n' "$nr" "$2" "$3" "$1"
+	far_enough "$2"
 }
 
 finish() {
@@ -163,13 +173,24 @@ make_cgroup() {
 	[ -w "$cgroup/cgroup.procs" ]
 }
 
+# make_unit NAME: a v2 cgroup where units are, which is not where we are.
+make_unit() {
+	cgroup=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' \
+		/proc/self/mountinfo)/mrelease-test-$$-$1
+	if mkdir "$cgroup" 2>/dev/null; then
+		cgroups+=("$cgroup")
+	else
+		make_cgroup cgroup2 "$1"
+	fi
+}
+
 remove_cgroups() {
 	local c pid tries
 	for c in "${cgroups[@]:+${cgroups[@]}}"; do
 		[ -d "$c" ] || continue
 		echo 0 2>/dev/null >"$c/cgroup.freeze"
 		echo THAWED 2>/dev/null >"$c/freezer.state"
-		# Whoever is in it was put there by us.
+		# What is in it was put there by us.
 		while read -r pid; do
 			kill -9 "$pid" 2>/dev/null
 		done <"$c/cgroup.procs"

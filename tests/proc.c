@@ -55,6 +55,25 @@ long long process_status(pid_t pid, const char *name, int base)
 	return -1;
 }
 
+pid_t process_other_thread(pid_t pid)
+{
+	struct dirent *e;
+	char path[64];
+	pid_t tid = 0;
+	DIR *d;
+
+	/* Not by counting up from pid: numbers begin again at pid_max. */
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	d = opendir(path);
+	assert_non_null(d);
+	while (!tid && (e = readdir(d)))
+		if (e->d_name[0] != '.' && atoi(e->d_name) != pid)
+			tid = atoi(e->d_name);
+	closedir(d);
+	assert_true(tid > 0);
+	return tid;
+}
+
 pid_t process_tracer(pid_t pid)
 {
 	return (pid_t)process_status(pid, "TracerPid", 10);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A swap file for a test.  Swap is the whole machine's, so it is turned off
- * again by whoever is left: the teardown; contain, when the test died; a guard
- * of its own, when contain was killed as well; else the next test that wants
+ * A swap file for a test.  Swap belongs to the whole machine, so it has to be
+ * turned off again: by the teardown; by contain, when the test died; by a guard
+ * process, when contain was killed as well; else by the next test that wants
  * swap.
  */
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/swap.h>
 #include <unistd.h>
 
@@ -58,13 +59,21 @@ static bool write_swap_file(int fd)
 	       pwrite(fd, "SWAPSPACE2", 10, (off_t)page - 10) == 10;
 }
 
+/* A number means another process in a container: /proc/swaps has all of them. */
+static unsigned long long pid_namespace(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
+}
+
 static const char *file_of(pid_t pid)
 {
 	const char *dir = getenv("MRELEASE_TEST_DIR");
 	static char path[PATH_MAX];
 
-	snprintf(path, sizeof(path), "%.4000s" PREFIX "%d",
-		 dir ? dir : "/var/tmp", pid);
+	snprintf(path, sizeof(path), "%.4000s" PREFIX "%llu-%d",
+		 dir ? dir : "/var/tmp", pid_namespace(), pid);
 	return path;
 }
 
@@ -80,6 +89,7 @@ int swap_clean(pid_t pid)
 {
 	FILE *f = fopen("/proc/swaps", "re");
 	char line[PATH_MAX + 128];
+	unsigned long long namespace;
 	const char *name;
 	int owner, left = 0;
 
@@ -90,7 +100,9 @@ int swap_clean(pid_t pid)
 	while (f && fgets(line, sizeof(line), f)) {
 		line[strcspn(line, " \t\n")] = '\0';
 		name = strstr(line, PREFIX);
-		if (!name || sscanf(name, PREFIX "%d", &owner) != 1)
+		if (!name ||
+		    sscanf(name, PREFIX "%llu-%d", &namespace, &owner) != 2 ||
+		    namespace != pid_namespace())
 			continue;
 		if (owner == pid || !process_exists(owner))
 			left += swap_end(line);

@@ -51,7 +51,7 @@ static void test_fork_bomb_v1_without_freezer(void **state)
 	bomb_case(CGROUP_MEMORY, "forkbomb", "64");
 }
 
-/* Forks and exits: whoever is listed is gone when the signal comes. */
+/* Forks and exits: what is listed is gone when the signal comes. */
 static void rabbit_case(enum cgroup_kind kind)
 {
 	struct victim_setup setup = { 0 };

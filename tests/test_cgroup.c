@@ -2,10 +2,13 @@
 /* A cgroup, v1 and v2: all members die, the memory of each is back. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,7 +31,8 @@ static void kind_case(enum cgroup_kind kind, uint32_t flags)
 		expect_report(&rep, rep.members == 8);
 	} else {
 		expect_all_released(&rep, 8, 144 * MIB);
-		assert_true(members[0].before.anon_bytes >= 32 * MIB);
+		assert_true(members[0].kinds[MRELEASE_ANON].before_bytes >=
+			    32 * MIB);
 	}
 	assert_int_equal(cgroup_members(&cg), 0);
 	for (i = 0; i < 8; i++) {
@@ -162,10 +166,29 @@ static void test_empty(void **state)
 	cgroup_make(&cg, CGROUP_V2);
 	ret = release_cgroup(&cg, 0, &rep);
 	close(cg.fd);
-	expect_report(&rep, ret == 0 || ret == -ESRCH);
+	expect_report(&rep, ret == -ESRCH);
 	expect_report(&rep, rep.result == MRELEASE_GONE);
 	expect_report(&rep, rep.members == 0);
 	assert_int_equal(nr_members, 0);
+}
+
+/* Its service manager has removed it: as one that is empty, and no refusal. */
+static void test_removed(void **state)
+{
+	static const enum cgroup_kind kinds[] = { CGROUP_V2, CGROUP_FREEZER };
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_LEN(kinds); i++) {
+		struct mrelease_report rep;
+		struct cgroup cg;
+
+		cgroup_make(&cg, kinds[i]);
+		assert_int_equal(rmdir(cg.path), 0);
+		expect_report(&rep, release_cgroup(&cg, 0, &rep) == -ESRCH);
+		expect_report(&rep, rep.result == MRELEASE_GONE);
+		expect_report(&rep, rep.refusal == MRELEASE_REFUSE_NONE);
+		close(cg.fd);
+	}
 }
 
 /* More members than there is room for: the sums are complete all the same. */
@@ -209,7 +232,7 @@ static void test_dry_run(void **state)
 	close(cg.fd);
 	expect_report(&rep, rep.result == MRELEASE_WOULD_KILL);
 	expect_report(&rep, rep.members == 3);
-	expect_report(&rep, rep.before.anon_bytes >= 12 * MIB);
+	expect_report(&rep, rep.kinds[MRELEASE_ANON].before_bytes >= 12 * MIB);
 	for (i = 0; i < 3; i++)
 		assert_untouched(&v[i]);
 	assert_false(cgroup_frozen(&cg));
@@ -289,7 +312,8 @@ static void test_refused_with_the_caller(void **state)
 		cgroup_add(&cg, getpid());
 		mrelease_cgroup(cg.fd, &opts, &rep, NULL, NULL);
 		if (rep.error == -EPERM &&
-		    rep.refusal == MRELEASE_REFUSE_SELF && rep.pid == getpid())
+		    rep.refusal == MRELEASE_REFUSE_SELF &&
+		    rep.refused_pid == getpid() && rep.pid == 0)
 			_exit(0);
 		show_report(&rep);
 		_exit(1);
@@ -324,6 +348,78 @@ static void test_soft_signal(void **state)
 	assert_killed(&ignoring);
 }
 
+/* Its threads live on without it; cgroup.kill may spare them. */
+static void test_dead_leader(void **state)
+{
+	static const enum cgroup_kind kinds[] = { CGROUP_V2, CGROUP_MEMORY };
+	struct victim_setup setup = { 0 };
+	struct mrelease_report rep;
+	struct cgroup cg;
+	struct victim v;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		cgroup_make(&cg, kinds[i]);
+		setup.procs[0] = cg.procs;
+		victim_start_with(&v, &setup, "zombie-leader", "16", NULL);
+		expect_report(&rep, release_cgroup(&cg, 0, &rep) == 0);
+		close(cg.fd);
+		expect_all_released(&rep, 1, 16 * MIB);
+		assert_killed(&v);
+	}
+}
+
+static void drop_capability(int cap)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3,
+						 0 };
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &head, data))
+		_exit(2);
+	data[cap / 32].effective &= ~(1u << cap % 32);
+	data[cap / 32].permitted &= ~(1u << cap % 32);
+	data[cap / 32].inheritable &= ~(1u << cap % 32);
+	if (syscall(SYS_capset, &head, data))
+		_exit(2);
+}
+
+/*
+ * Killed without being opened: what became of their memory the controller may
+ * know, and nobody else.
+ */
+static void test_few_descriptors(void **state)
+{
+	const struct rlimit lim = { 40, 40 };
+	struct victim_setup setup = { 0 };
+	struct cgroup cg;
+	struct victim v;
+	pid_t child;
+
+	(void)state;
+	cgroup_make(&cg, CGROUP_V2);
+	setup.procs[0] = cg.procs;
+	victim_start_with(&v, &setup, "tree", "1", "30", "1", NULL);
+	child = test_fork();
+	if (!child) {
+		struct mrelease_report r;
+
+		if (setrlimit(RLIMIT_NOFILE, &lim))
+			_exit(2);
+		drop_capability(CAP_SYS_RESOURCE);
+		if (release_cgroup(&cg, 0, &r) == 0 &&
+		    r.notes & MRELEASE_NOTE_HANDLES &&
+		    (!r.verified || r.evidence == MRELEASE_EVIDENCE_MEMCG))
+			_exit(0);
+		show_report(&r);
+		_exit(1);
+	}
+	assert_int_equal(test_wait(child), 0);
+	assert_int_equal(cgroup_members(&cg), 0);
+	close(cg.fd);
+	assert_killed(&v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -337,12 +433,15 @@ int main(void)
 		harness_test(test_nested_v1),
 		harness_test(test_only_below),
 		harness_test(test_empty),
+		harness_test(test_removed),
 		harness_test(test_little_room),
 		harness_test(test_dry_run),
 		harness_test(test_200_processes),
 		harness_test(test_refused),
 		harness_test(test_refused_with_the_caller),
 		harness_test(test_soft_signal),
+		harness_test(test_dead_leader),
+		harness_test(test_few_descriptors),
 	};
 
 	return run_group(tests);

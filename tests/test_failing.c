@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -124,32 +125,37 @@ static void release_under(void (*pressure)(void), uint32_t flags,
 			  struct victim *v)
 {
 	struct mrelease_opts opts = opts_with(flags);
+	struct mrelease_report *rep, said;
 	pid_t child;
 	int status;
 
+	/* The child's, to be read here. */
+	rep = mmap(NULL, sizeof(*rep), PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(rep != MAP_FAILED);
 	victim_start(v, name, a, b, NULL);
 	child = test_fork();
 	if (!child) {
-		static struct mrelease_report rep;
 		struct mrelease_target *target;
 		int ret;
 
-		rep.size = sizeof(rep);
-		if (mrelease_prepare(v->fd, &opts, &rep, &target))
+		rep->size = sizeof(*rep);
+		if (mrelease_prepare(v->fd, &opts, rep, &target))
 			_exit(2);
 		pressure();
-		ret = mrelease_release(target, opts.deadline_ns, &rep);
+		ret = mrelease_release(target, opts.deadline_ns, rep);
 		no_malloc = false;
-		if (!ret && rep.result == MRELEASE_RELEASED && rep.verified &&
-		    rep.stage == MRELEASE_STAGE_EXITED &&
-		    (flags & MRELEASE_NO_PIN ||
-		     rep.path == MRELEASE_PATH_PINNED))
-			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		_exit(ret ? 1 : 0);
 	}
 	status = test_wait(child);
+	said = *rep;
+	munmap(rep, sizeof(*rep));
 	assert_int_equal(status, 0);
+	expect_report(&said, said.result == MRELEASE_RELEASED);
+	expect_report(&said, said.verified == 1);
+	expect_report(&said, said.stage == MRELEASE_STAGE_EXITED);
+	expect_report(&said, flags & MRELEASE_NO_PIN ||
+				     said.path == MRELEASE_PATH_PINNED);
 	assert_memory_back(v);
 }
 

@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -49,10 +50,34 @@ static void *reap_loop(void *unused)
 	return NULL;
 }
 
+/*
+ * A task is in state T before its parent is told (do_signal_stop()), and off the
+ * CPU after it.  Where wchan says nothing that is not waited for.
+ */
+static void wait_until_told(pid_t pid)
+{
+	const struct timespec pause = { 0, 1000000 };
+	char path[64];
+	int c = '0';
+
+	snprintf(path, sizeof(path), "/proc/%d/wchan", pid);
+	for (int i = 0; i < 200 && c == '0'; i++) {
+		FILE *f = fopen(path, "re");
+
+		c = f ? fgetc(f) : EOF;
+		if (f)
+			fclose(f);
+		if (c == '0')
+			nanosleep(&pause, NULL);
+	}
+}
+
 static void start_victims(struct victim *v, unsigned int n)
 {
-	while (n--)
-		victim_start(v++, "stopped", "8", NULL);
+	while (n--) {
+		victim_start(v, "stopped", "8", NULL);
+		wait_until_told(v++->pid);
+	}
 }
 
 /* Start the watcher and the handler only once the victims stand. */
@@ -145,6 +170,7 @@ static void test_tree_unseen(void **state)
 
 	(void)state;
 	victim_start(&v, "stopped", "8", NULL);
+	wait_until_told(v.pid);
 	begin_watching(&thread);
 	ret = mrelease_tree(v.fd, &opts, &rep, NULL, NULL);
 	end_watching(thread);
@@ -260,7 +286,7 @@ static void test_the_same_victim_twice(void **state)
 	int round;
 
 	(void)state;
-	for (round = 0; round < 20; round++) {
+	for (round = 0; round < rounds(20); round++) {
 		victim_start(&v, "anon", "32", NULL);
 		for (i = 0; i < ARRAY_LEN(threads); i++) {
 			assert_int_equal(pthread_create(&threads[i], NULL,

@@ -3,14 +3,34 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
 #include "harness.h"
+
+static bool may_map_files(void)
+{
+	struct mrelease_features f = { .size = sizeof(f) };
+
+	assert_int_equal(mrelease_probe(&f), 0);
+	return f.map_files == 1;
+}
+
+/* If no object can be asked, the release may be unconfirmed. */
+static void expect_shmem_result(const struct mrelease_report *rep)
+{
+	expect_report(rep, rep->result == MRELEASE_RELEASED ||
+				   (!may_ask_objects() &&
+				    rep->result == MRELEASE_UNCONFIRMED &&
+				    rep->outstanding_bytes));
+}
 
 /* shmem that somebody else holds stays, and the report says so. */
 static void test_memfd_held_elsewhere(void **state)
@@ -24,9 +44,9 @@ static void test_memfd_held_elsewhere(void **state)
 	setup.shm_fd = make_shm();
 	victim_start_with(&v, &setup, "memfd", "16", NULL);
 	expect_report(&rep, release(&v, NULL, &rep) == 0);
-	expect_report(&rep, rep.result == MRELEASE_RELEASED);
-	expect_report(&rep, rep.before.shmem_bytes >= 16 * MIB);
-	expect_report(&rep, rep.before.anon_bytes >= 4 * MIB);
+	expect_shmem_result(&rep);
+	expect_report(&rep, rep.kinds[MRELEASE_SHMEM].before_bytes >= 16 * MIB);
+	expect_report(&rep, rep.kinds[MRELEASE_ANON].before_bytes >= 4 * MIB);
 	expect_report(&rep, rep.released_bytes >= 4 * MIB);
 	expect_report(&rep, rep.outstanding_bytes >= 16 * MIB);
 	expect_report(&rep, rep.notes & MRELEASE_NOTE_SHMEM);
@@ -50,8 +70,8 @@ static void shmem_of_its_own(const char *name)
 
 	victim_start(&v, name, "16", NULL);
 	expect_report(&rep, release(&v, NULL, &rep) == 0);
-	expect_report(&rep, rep.result == MRELEASE_RELEASED);
-	expect_report(&rep, rep.before.shmem_bytes >= 16 * MIB);
+	expect_shmem_result(&rep);
+	expect_report(&rep, rep.kinds[MRELEASE_SHMEM].before_bytes >= 16 * MIB);
 	expect_report(&rep, rep.released_bytes >= 4 * MIB);
 	if (rep.outstanding_bytes)
 		expect_report(&rep, rep.notes & MRELEASE_NOTE_SHMEM);
@@ -85,7 +105,8 @@ static void test_hugetlb(void **state)
 	(void)state;
 	victim_start(&v, "hugetlb", "4", NULL);
 	expect_report(&rep, release(&v, NULL, &rep) == 0);
-	expect_report(&rep, rep.before.hugetlb_bytes == 4 * MIB);
+	expect_report(&rep,
+		      rep.kinds[MRELEASE_HUGETLB].before_bytes == 4 * MIB);
 	expect_report(&rep, rep.result == MRELEASE_RELEASED);
 	expect_report(&rep, rep.released_bytes >= 8 * MIB);
 	assert_memory_back(&v);
@@ -139,6 +160,25 @@ static void test_many_mappings(void **state)
 
 #define FILE_MIB 16
 
+static const char *test_dir(void)
+{
+	const char *dir = getenv("MRELEASE_TEST_DIR");
+
+	return dir ? dir : "/var/tmp";
+}
+
+static void fill_file(int fd)
+{
+	static char block[65536];
+	unsigned int i;
+
+	memset(block, 'x', sizeof(block));
+	for (i = 0; i < FILE_MIB * MIB / sizeof(block); i++)
+		assert_int_equal(write(fd, block, sizeof(block)),
+				 sizeof(block));
+	assert_int_equal(fsync(fd), 0);
+}
+
 /*
  * A file on a real file system, written out: clean, and in the page cache.  It
  * has no name, so that nothing is left of it whatever happens; the path is
@@ -146,21 +186,14 @@ static void test_many_mappings(void **state)
  */
 static int make_file(char *path, size_t size)
 {
-	const char *dir = getenv("MRELEASE_TEST_DIR");
-	static char block[65536];
-	unsigned int i;
 	int fd;
 
-	snprintf(path, size, "%s/mrelease-test.XXXXXX", dir ? dir : "/var/tmp");
+	snprintf(path, size, "%s/mrelease-test.XXXXXX", test_dir());
 	fd = mkostemp(path, O_CLOEXEC);
 	assert_true(fd >= 0);
 	unlink(path);
 	snprintf(path, size, "/proc/%d/fd/%d", getpid(), fd);
-	memset(block, 'x', sizeof(block));
-	for (i = 0; i < FILE_MIB * MIB / sizeof(block); i++)
-		assert_int_equal(write(fd, block, sizeof(block)),
-				 sizeof(block));
-	assert_int_equal(fsync(fd), 0);
+	fill_file(fd);
 	return fd;
 }
 
@@ -184,15 +217,22 @@ static uint64_t cached(const char *path)
 	return bytes;
 }
 
-/* The page cache of a file system in memory is where its files are. */
+/*
+ * The page cache of a file system in memory is where its files are.  So it is
+ * for an overlay whose upper layer is one; a container cannot see its layers.
+ */
 static void need_disk(const char *path)
 {
 	struct statfs st;
 
 	assert_int_equal(statfs(path, &st), 0);
-	if (st.f_type != TMPFS_MAGIC && st.f_type != RAMFS_MAGIC)
+	if (st.f_type != TMPFS_MAGIC && st.f_type != RAMFS_MAGIC &&
+	    st.f_type != OVERLAYFS_SUPER_MAGIC)
 		return;
-	skip_test("disk", "%s is in memory: set MRELEASE_TEST_DIR", path);
+	skip_test("disk",
+		  "%s is in memory, or on an overlay: set "
+		  "MRELEASE_TEST_DIR",
+		  path);
 }
 
 static void file_case(uint32_t flags, bool mapped_elsewhere, bool evicted)
@@ -217,7 +257,7 @@ static void file_case(uint32_t flags, bool mapped_elsewhere, bool evicted)
 	assert_int_equal(cached(path), FILE_MIB * MIB);
 	expect_report(&rep, release(&v, &opts, &rep) == 0);
 	expect_report(&rep, rep.result == MRELEASE_RELEASED);
-	expect_report(&rep, rep.before.file_bytes >= 16 * MIB);
+	expect_report(&rep, rep.kinds[MRELEASE_CACHE].before_bytes >= 16 * MIB);
 	if (evicted) {
 		expect_report(&rep, rep.cache_evicted_bytes >= 16 * MIB);
 		/* Its own program is mapped by nobody else, perhaps. */
@@ -226,6 +266,8 @@ static void file_case(uint32_t flags, bool mapped_elsewhere, bool evicted)
 	} else {
 		if (!flags)
 			expect_report(&rep, rep.cache_evicted_bytes == 0);
+		/* But for its own program, perhaps. */
+		expect_report(&rep, rep.cache_evicted_bytes < 16 * MIB);
 		assert_int_equal(cached(path), FILE_MIB * MIB);
 	}
 	if (other)
@@ -243,10 +285,7 @@ static void test_file_stays_cached(void **state)
 
 static void need_map_files(void)
 {
-	struct mrelease_features f = { .size = sizeof(f) };
-
-	assert_int_equal(mrelease_probe(&f), 0);
-	if (f.map_files != 1)
+	if (!may_map_files())
 		skip_test("map_files", "/proc/PID/map_files is refused");
 }
 
@@ -264,6 +303,97 @@ static void test_cache_mapped_elsewhere_stays(void **state)
 	file_case(MRELEASE_EVICT_CACHE, true, false);
 }
 
+static void make_dir(const char *base, const char *name)
+{
+	char path[320];
+
+	snprintf(path, sizeof(path), "%s/%s", base, name);
+	assert_int_equal(mkdir(path, 0755), 0);
+}
+
+/* An overlay of two directories, the lower of them on tmpfs if it is so. */
+static bool overlay_mount(const char *base, bool on_tmpfs)
+{
+	char lower[320], merged[320], options[1000];
+
+	snprintf(lower, sizeof(lower), "%s/b", base);
+	snprintf(merged, sizeof(merged), "%s/merged", base);
+	snprintf(options, sizeof(options),
+		 "lowerdir=%s,upperdir=%s/a,workdir=%s/w", lower, base, base);
+	return !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
+	       (!on_tmpfs || !mount("none", lower, "tmpfs", 0, NULL)) &&
+	       !mount("none", merged, "overlay", 0, options);
+}
+
+/*
+ * Mounted in a namespace of its own, which goes with it.  The file lies on a
+ * disk in both: but an overlay is as local as the least of its layers.
+ */
+static void overlay_case(const char *base, bool on_tmpfs)
+{
+	struct mrelease_opts opts = opts_with(MRELEASE_EVICT_CACHE);
+	int ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	int cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	uint64_t want = on_tmpfs ? FILE_MIB * MIB : 0, left = 1;
+	struct mrelease_report rep;
+	struct victim v;
+	char path[320];
+	int ret = -1;
+	bool mounted;
+
+	assert_true(ns >= 0 && cwd >= 0);
+	snprintf(path, sizeof(path), "%s/merged/file", base);
+	mounted = !unshare(CLONE_NEWNS) && overlay_mount(base, on_tmpfs);
+	if (mounted) {
+		victim_start(&v, "file", path, "16", NULL);
+		ret = release(&v, &opts, &rep);
+		left = cached(path);
+	}
+	assert_int_equal(setns(ns, CLONE_NEWNS), 0);
+	assert_int_equal(fchdir(cwd), 0);
+	close(ns);
+	close(cwd);
+	if (!mounted)
+		skip_test("mount", "no overlay can be mounted");
+	expect_report(&rep, ret == 0);
+	expect_report(&rep, rep.cache_evicted_bytes >= FILE_MIB * MIB - want);
+	expect_report(&rep,
+		      !(rep.notes & MRELEASE_NOTE_CACHE_PARTIAL) == !on_tmpfs);
+	assert_int_equal(left, want);
+	assert_killed(&v);
+}
+
+static void test_cache_of_an_overlay(void **state)
+{
+	char base[256], path[320];
+	static const char *const names[] = { "a/file", "a", "b", "merged",
+					     "w/work", "w", "" };
+	unsigned int i;
+	int fd;
+
+	(void)state;
+	need_root();
+	need_map_files();
+	snprintf(base, sizeof(base), "%s/mrelease-test.XXXXXX", test_dir());
+	assert_non_null(mkdtemp(base));
+	make_dir(base, "a");
+	make_dir(base, "b");
+	make_dir(base, "merged");
+	make_dir(base, "w");
+	snprintf(path, sizeof(path), "%s/a/file", base);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	assert_true(fd >= 0);
+	fill_file(fd);
+	close(fd);
+	need_disk(path);
+	overlay_case(base, false);
+	overlay_case(base, true);
+	for (i = 0; i < ARRAY_LEN(names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", base, names[i]);
+		assert_int_equal(remove(path), 0);
+	}
+}
+
 /* Private copies of file pages are anonymous memory, and come back. */
 static void test_copied_on_write(void **state)
 {
@@ -274,6 +404,7 @@ static void test_copied_on_write(void **state)
 
 	(void)state;
 	file = make_file(path, sizeof(path));
+	need_disk(path);
 	victim_start(&v, "file", path, "16", "cow", NULL);
 	expect_report(&rep, release(&v, NULL, &rep) == 0);
 	expect_released(&v, &rep, -1);
@@ -325,6 +456,7 @@ int main(void)
 		harness_test(test_file_stays_cached),
 		harness_test(test_cache_evicted),
 		harness_test(test_cache_mapped_elsewhere_stays),
+		harness_test(test_cache_of_an_overlay),
 		harness_test(test_copied_on_write),
 		harness_test(test_cache_of_a_hanging_file_system),
 	};

@@ -32,7 +32,7 @@ static void test_bad_options(void **state)
 
 	(void)state;
 	victim_start(&v, "anon", "4", NULL);
-	for (bit = 6; bit < 32; bit++) {
+	for (bit = 7; bit < 32; bit++) {
 		opts = opts_with(1u << bit);
 		expect_bad(&v, &opts);
 		opts = opts_with(1u << bit | MRELEASE_DRY_RUN);
@@ -163,7 +163,8 @@ static void test_prepare_and_free(void **state)
 		assert_int_equal(mrelease_prepare(v.fd, NULL, &rep, &target),
 				 0);
 		expect_report(&rep, rep.stage == MRELEASE_STAGE_PREPARED);
-		expect_report(&rep, rep.before.anon_bytes >= 16 * MIB);
+		expect_report(&rep, rep.kinds[MRELEASE_ANON].before_bytes >=
+					    16 * MIB);
 		/* Seven, says the header, and no pin yet. */
 		assert_in_range(count_fds(), fds + 1, fds + 9);
 		assert_int_equal(process_tracer(v.pid), 0);
@@ -201,7 +202,7 @@ static void test_handles_are_cloexec(void **state)
 
 static void test_prepare_then_release(void **state)
 {
-	struct mrelease_report rep = { .size = sizeof(rep) };
+	struct mrelease_report rep = { .size = sizeof(rep) }, first;
 	struct mrelease_target *target;
 	struct victim v;
 
@@ -213,7 +214,11 @@ static void test_prepare_then_release(void **state)
 	check_report(&rep, 0);
 	expect_released(&v, &rep, -1);
 	assert_killed(&v);
+	/* The verdict stays. */
+	first = rep;
 	assert_int_equal(mrelease_release(target, 0, &rep), -EALREADY);
+	assert_int_equal(mrelease_release(target, -1, &rep), -EINVAL);
+	assert_memory_equal(&rep, &first, sizeof(rep));
 	mrelease_target_free(target);
 }
 
@@ -275,6 +280,57 @@ static void test_probe(void **state)
 	assert_string_equal(mrelease_version(), MRELEASE_VERSION);
 }
 
+/* A later header's members: not left as the caller's memory was. */
+static void test_longer_features(void **state)
+{
+	struct {
+		struct mrelease_features f;
+		int32_t later[4];
+	} longer;
+
+	(void)state;
+	memset(&longer, 0xff, sizeof(longer));
+	longer.f.size = sizeof(longer);
+	assert_int_equal(mrelease_probe(&longer.f), 0);
+	assert_int_equal(longer.f.size, sizeof(longer));
+	assert_int_equal(longer.later[0], 0);
+	assert_int_equal(longer.later[3], 0);
+}
+
+/* Members of a later header: each has its place, and nothing between is lost. */
+static void test_bigger_members(void **state)
+{
+	struct bigger {
+		struct mrelease_report rep;
+		uint64_t later[3];
+	} members[3];
+	struct mrelease_opts opts = opts_with(MRELEASE_DRY_RUN);
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	size_t n = ARRAY_LEN(members);
+	struct victim v;
+
+	(void)state;
+	memset(members, 0xff, sizeof(members));
+	members[0].rep.size = sizeof(members[0]);
+	victim_start(&v, "tree", "1", "2", "1", NULL);
+	assert_int_equal(mrelease_tree(v.fd, &opts, &rep, &members[0].rep, &n),
+			 0);
+	assert_int_equal(n, 3);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(members[i].rep.size, sizeof(members[i]));
+		assert_true(process_exists(members[i].rep.pid));
+		assert_int_equal(members[i].later[0], 0);
+		assert_int_equal(members[i].later[2], 0);
+		for (size_t k = 0; k < i; k++)
+			assert_int_not_equal(members[i].rep.pid,
+					     members[k].rep.pid);
+	}
+	n = 1;
+	members[0].rep.size = 0;
+	assert_int_equal(mrelease_tree(v.fd, &opts, &rep, &members[0].rep, &n),
+			 -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -290,6 +346,8 @@ int main(void)
 		harness_test(test_prepared_but_gone),
 		harness_test(test_deadline_passed),
 		harness_test(test_probe),
+		harness_test(test_longer_features),
+		harness_test(test_bigger_members),
 	};
 
 	return run_group(tests);

@@ -6,13 +6,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "private.h"
+#include "os/os.h"
 
 static void test_target(void **state)
 {
@@ -138,11 +140,11 @@ static void test_status(void **state)
 
 	(void)state;
 	assert_int_equal(parse_status(text, sizeof(text) - 1, &st), 0);
-	assert_int_equal(st.mem.anon_bytes, 1024 * 1024);
-	assert_int_equal(st.mem.file_bytes, 2048 * 1024);
-	assert_int_equal(st.mem.shmem_bytes, 512 * 1024);
-	assert_int_equal(st.mem.swap_bytes, 8 * 1024);
-	assert_int_equal(st.mem.hugetlb_bytes, 2048 * 1024);
+	assert_int_equal(st.mem.anon, 1024 * 1024);
+	assert_int_equal(st.mem.file, 2048 * 1024);
+	assert_int_equal(st.mem.shmem, 512 * 1024);
+	assert_int_equal(st.mem.swap, 8 * 1024);
+	assert_int_equal(st.mem.hugetlb, 2048 * 1024);
 	assert_true(st.has_mm);
 	assert_true(st.dumping_core);
 	assert_int_equal(st.threads, 2001);
@@ -150,7 +152,66 @@ static void test_status(void **state)
 	/* A zombie or a kernel thread. */
 	assert_int_equal(parse_status("Threads:\t1\n", 11, &st), 0);
 	assert_false(st.has_mm);
-	assert_int_equal(st.mem.anon_bytes, 0);
+	assert_int_equal(st.mem.anon, 0);
+}
+
+static void test_status_of_anybody(void **state)
+{
+	static const char text[] = "Name:\ta\\nb\\\\c d\n"
+				   "State:\tD (disk sleep)\n"
+				   "Tgid:\t7\n"
+				   "PPid:\t2147483648\n"
+				   "NSpid:\t7\t1\n"
+				   "Kthread:\t1\n"
+				   "ShdPnd:\t0000000000000100\n"
+				   "CapEff:\t000001ffffffffff\n";
+	struct proc_status st;
+
+	(void)state;
+	assert_int_equal(parse_status(text, sizeof(text) - 1, &st), 0);
+	assert_string_equal(st.comm, "a\nb\\c d");
+	assert_int_equal(st.state, 'D');
+	assert_int_equal(st.tgid, 7);
+	assert_int_equal(st.ppid, 0);
+	assert_true(st.foreign_proc);
+	assert_true(st.kthread);
+	assert_true(st.killed);
+	assert_true(st.cap_eff == 0x1ffffffffff);
+	assert_int_equal(parse_status("Name:\t0123456789abcdefg\nNSpid:\t7\n",
+				      32, &st),
+			 0);
+	assert_string_equal(st.comm, "0123456789abcde");
+	assert_false(st.foreign_proc);
+}
+
+/* A line of any length, wherever it ends in the buffer, hides nothing. */
+static void test_status_read(void **state)
+{
+	static char text[70000];
+	struct proc_status st;
+	int fd = memfd_create("status", MFD_CLOEXEC);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(status_read(fd, &st), -ESRCH);
+	for (size_t len = 0; len < 66000; len += len < 8300 ? 1 : 977) {
+		int n = snprintf(text, sizeof(text), "State:\tS\nGroups:\t");
+
+		memset(text + n, '7', len);
+		n += len;
+		n += snprintf(text + n, sizeof(text) - n,
+			      "\nVmRSS:\t12 kB\nThreads:\t5\n");
+		assert_int_equal(pwrite(fd, text, n, 0), n);
+		assert_int_equal(status_read(fd, &st), 0);
+		assert_int_equal(st.state, 'S');
+		assert_true(st.has_mm);
+		assert_int_equal(st.threads, 5);
+	}
+	close(fd);
+	assert_int_equal(status_read(-1, &st), -EBADF);
+	assert_int_equal(status_read_path(AT_FDCWD, "/proc/self/status", &st),
+			 0);
+	assert_int_equal(st.tgid, getpid());
 }
 
 static void test_mapping(void **state)
@@ -198,24 +259,22 @@ static void test_mountinfo(void **state)
 {
 	static const char line[] =
 		"36 35 98:12 / /mnt\\040- rw shared:1 master:2 - fuse.x /d rw";
-	uint32_t major, minor;
-	const char *type;
-	size_t len;
+	struct mount_line m;
 
 	(void)state;
-	assert_int_equal(parse_mountinfo(line, sizeof(line) - 1, &major, &minor,
-					 &type, &len),
-			 0);
-	assert_int_equal(major, 98);
-	assert_int_equal(minor, 12);
-	assert_int_equal(len, 6);
-	assert_memory_equal(type, "fuse.x", 6);
+	assert_int_equal(parse_mountinfo(line, sizeof(line) - 1, &m), 0);
+	assert_int_equal(m.major, 98);
+	assert_int_equal(m.minor, 12);
+	assert_int_equal(m.point_len, 9);
+	assert_memory_equal(m.point, "/mnt\\040-", 9);
+	assert_true(mount_is(&m, "fuse.x"));
+	assert_false(mount_is(&m, "fuse"));
+	assert_int_equal(m.options_len, 2);
+	assert_memory_equal(m.options, "rw", 2);
 	/* Without its separator, or with nothing behind it. */
-	assert_int_equal(parse_mountinfo("36 35 98:12 / /mnt rw", 21, &major,
-					 &minor, &type, &len),
+	assert_int_equal(parse_mountinfo("36 35 98:12 / /mnt rw", 21, &m),
 			 -EINVAL);
-	assert_int_equal(parse_mountinfo("36 35 98:12 / /mnt rw - ", 24, &major,
-					 &minor, &type, &len),
+	assert_int_equal(parse_mountinfo("36 35 98:12 / /mnt rw - ", 24, &m),
 			 -EINVAL);
 }
 
@@ -267,6 +326,25 @@ static void test_fdinfo(void **state)
 			 -EINVAL);
 }
 
+static void test_cpus(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned int cpus;
+	} cases[] = {
+		{ "0\n", 1 },		{ "0-1\n", 2 },
+		{ "0-3,8,10-11\n", 7 }, { "5-1023\n", 1019 },
+		{ "0,2,4,6\n", 4 },	{ "0-3,8,10-1", 0 },
+		{ "0-\n", 0 },		{ "", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+		assert_int_equal(cpus_parse(cases[i].text,
+					    strlen(cases[i].text)),
+				 cases[i].cpus);
+}
+
 static void test_lines(void **state)
 {
 	static const char text[] = "ab\n\nabcdefghij\nxyz\nunfinished";
@@ -298,12 +376,16 @@ int main(void)
 		cmocka_unit_test(test_stat),
 		cmocka_unit_test(test_stat_cut_off),
 		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_status_of_anybody),
+		cmocka_unit_test(test_status_read),
 		cmocka_unit_test(test_mapping),
 		cmocka_unit_test(test_mountinfo),
 		cmocka_unit_test(test_cgroup_files),
 		cmocka_unit_test(test_fdinfo),
+		cmocka_unit_test(test_cpus),
 		cmocka_unit_test(test_lines),
 	};
 
+	cmocka_set_test_filter(getenv("MRELEASE_TEST"));
 	return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL) ? 1 : 0;
 }

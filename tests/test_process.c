@@ -48,13 +48,13 @@ static void test_no_private_memory_to_speak_of(void **state)
 
 static void test_sizes(void **state)
 {
-	static const char *const sizes[] = { "1", "3", "16", "64", "256" };
+	static const char *const sizes[] = { "1", "3", "16", "64", "200" };
 	struct mrelease_report rep;
 	struct victim v;
 	size_t i, round;
 
 	(void)state;
-	for (round = 0; round < 10; round++) {
+	for (round = 0; round < (size_t)rounds(10); round++) {
 		for (i = 0; i < ARRAY_LEN(sizes); i++) {
 			release_named("anon", sizes[i], &v, &rep);
 			assert_killed(&v);
@@ -73,6 +73,19 @@ static void test_threads(void **state)
 	expect_report(&rep, release(&v, NULL, &rep) == 0);
 	expect_released(&v, &rep, -1);
 	expect_report(&rep, rep.threads == 101);
+	assert_killed(&v);
+}
+
+/* All that is said of it stands behind a line that no buffer holds. */
+static void test_hundreds_of_groups(void **state)
+{
+	struct mrelease_report rep;
+	struct victim v;
+
+	(void)state;
+	release_named("grouped", "32", &v, &rep);
+	expect_report(&rep, rep.threads == 1);
+	expect_report(&rep, !(rep.notes & MRELEASE_NOTE_WAS_DYING));
 	assert_killed(&v);
 }
 
@@ -103,7 +116,7 @@ static void test_zombie_leader(void **state)
 	/* Our own pagemap descriptor is the leader's: no use here. */
 	expect_report(&rep, release(&v, NULL, &rep) == 0);
 	expect_report(&rep, rep.result == MRELEASE_RELEASED);
-	expect_report(&rep, rep.before.anon_bytes >= 32 * MIB);
+	expect_report(&rep, rep.kinds[MRELEASE_ANON].before_bytes >= 32 * MIB);
 	expect_report(&rep, rep.released_bytes >= 32 * MIB);
 	expect_report(&rep, rep.threads == 1 || rep.threads == 2);
 	expect_report(&rep, !(rep.notes & MRELEASE_NOTE_ZOMBIE));
@@ -241,8 +254,9 @@ static void test_no_pin(void **state)
 	int i;
 
 	(void)state;
-	for (i = 0; i < 20; i++) {
-		victim_start(&v, "anon", "64", NULL);
+	for (i = 0; i < rounds(20); i++) {
+		victim_start(&v, "anon", "16", NULL);
+		opts.deadline_ns = in_seconds(PATIENCE_S);
 		expect_report(&rep, release(&v, &opts, &rep) == 0);
 		/* /proc/PID/mem was open before: its end-of-file tells. */
 		expect_report(&rep, rep.result == MRELEASE_RELEASED);
@@ -279,10 +293,33 @@ static void test_dry_run(void **state)
 	victim_start(&v, "anon", "32", NULL);
 	expect_report(&rep, release(&v, &opts, &rep) == 0);
 	expect_report(&rep, rep.result == MRELEASE_WOULD_KILL);
-	expect_report(&rep, rep.before.anon_bytes >= 32 * MIB);
+	expect_report(&rep, rep.kinds[MRELEASE_ANON].before_bytes >= 32 * MIB);
 	expect_report(&rep, rep.released_bytes == 0 && rep.verified == 0);
 	expect_report(&rep, rep.release_ns == -1 && rep.exit_ns == -1);
 	assert_untouched(&v);
+}
+
+/* A grace longer than the deadline ends with it. */
+static void test_grace_beyond_the_deadline(void **state)
+{
+	/* The sum of now and the second is no time at all. */
+	static const int64_t grace[] = { 2 * PATIENCE_S * SEC_NS, INT64_MAX };
+	struct mrelease_opts opts = opts_with(0);
+	struct mrelease_report rep;
+	struct victim v;
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_LEN(grace); i++) {
+		victim_start(&v, "ignoring", "8", NULL);
+		opts.soft_signal = SIGTERM;
+		opts.grace_ns = grace[i];
+		opts.deadline_ns = in_seconds(1);
+		expect_report(&rep, release(&v, &opts, &rep) == 0);
+		assert_true(now_ns() < opts.deadline_ns + PATIENCE_S * SEC_NS);
+		expect_report(&rep, rep.stage >= MRELEASE_STAGE_KILLED);
+		assert_killed(&v);
+		victim_end(&v);
+	}
 }
 
 int main(void)
@@ -292,6 +329,7 @@ int main(void)
 		harness_test(test_no_private_memory_to_speak_of),
 		harness_test(test_sizes),
 		harness_test(test_threads),
+		harness_test(test_hundreds_of_groups),
 		harness_test(test_thousands_of_threads),
 		harness_test(test_zombie_leader),
 		harness_test(test_stopped),
@@ -305,6 +343,7 @@ int main(void)
 		harness_test(test_no_pin),
 		harness_test(test_no_wait_exit),
 		harness_test(test_dry_run),
+		harness_test(test_grace_beyond_the_deadline),
 	};
 
 	return run_group(tests);

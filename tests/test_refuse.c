@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,21 +38,6 @@ static void test_open_bad_numbers(void **state)
 		assert_int_equal(mrelease_open(bad[i], 0), -EINVAL);
 	/* Above every possible pid_max. */
 	assert_int_equal(mrelease_open(INT_MAX, 0), -ESRCH);
-}
-
-static pid_t other_thread_of(pid_t pid)
-{
-	char path[64];
-	pid_t tid;
-
-	/* Thread ids are handed out in order, around other processes'. */
-	for (tid = pid + 1; tid < pid + 10000; tid++) {
-		snprintf(path, sizeof(path), "/proc/%d/task/%d", pid, tid);
-		if (!access(path, F_OK))
-			return tid;
-	}
-	fail_msg("no second thread");
-	return 0;
 }
 
 /*
@@ -109,7 +95,7 @@ static void test_thread_id(void **state)
 
 	(void)state;
 	victim_start(&v, "threads", "3", "1", NULL);
-	tid = other_thread_of(v.pid);
+	tid = process_other_thread(v.pid);
 	assert_int_equal(mrelease_open(tid, 0), -EISDIR);
 	assert_untouched(&v);
 }
@@ -276,7 +262,8 @@ static void test_permission(void **state)
 {
 	static const uint32_t flags[] = { 0, MRELEASE_NO_PIN,
 					  MRELEASE_KILL_SHARERS,
-					  MRELEASE_ALLOW_ANCESTOR };
+					  MRELEASE_ALLOW_ANCESTOR,
+					  MRELEASE_DRY_RUN };
 	struct mrelease_report rep;
 	struct victim v;
 	pid_t child;
@@ -319,8 +306,9 @@ static void test_may_kill_but_not_look(void **state)
 
 	(void)state;
 	need_root();
+	need_capability(CAP_SYS_PTRACE, "CAP_SYS_PTRACE");
 	victim_start_with(&v, &setup, "anon", "16", NULL);
-	/* mem, maps and ptrace: not for whoever has fewer capabilities. */
+	/* mem, maps and ptrace: not for a caller with fewer capabilities. */
 	child = test_fork();
 	if (!child) {
 		int ret;
@@ -442,7 +430,7 @@ static void test_thread_pidfd(void **state)
 
 	(void)state;
 	victim_start(&v, "threads", "3", "1", NULL);
-	fd = (int)syscall(SYS_pidfd_open, other_thread_of(v.pid), O_EXCL);
+	fd = (int)syscall(SYS_pidfd_open, process_other_thread(v.pid), O_EXCL);
 	if (fd < 0)
 		skip_test("pidfd_thread", "no PIDFD_THREAD");
 	expect_refused(&rep, try_to_release(fd, MRELEASE_DRY_RUN, &rep),
@@ -464,6 +452,7 @@ static void test_hidden(void **state)
 
 	(void)state;
 	need_root();
+	need_capability(CAP_SYS_ADMIN, "CAP_SYS_ADMIN");
 	victim_start(&v, "anon", "1", NULL);
 	child = test_fork();
 	if (!child) {

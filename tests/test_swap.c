@@ -51,7 +51,7 @@ static void swapped_case(uint32_t flags)
 	used = swap_used();
 	assert_true(used >= 8 * MIB);
 	expect_report(&rep, release(&v, &opts, &rep) == 0);
-	expect_report(&rep, rep.before.swap_bytes >= 8 * MIB);
+	expect_report(&rep, rep.kinds[MRELEASE_SWAP].before_bytes >= 8 * MIB);
 	expect_report(&rep, rep.outstanding_bytes == 0);
 	expect_released(&v, &rep, -1);
 	/* The slots are free, but for what others use of them meanwhile. */
@@ -85,7 +85,7 @@ static void test_dry_run(void **state)
 	start_swapped(&v, "anon");
 	expect_report(&rep, release(&v, &opts, &rep) == 0);
 	expect_report(&rep, rep.result == MRELEASE_WOULD_KILL);
-	expect_report(&rep, rep.before.swap_bytes >= 8 * MIB);
+	expect_report(&rep, rep.kinds[MRELEASE_SWAP].before_bytes >= 8 * MIB);
 	assert_int_equal(victim_resident(&v), v.len);
 	assert_untouched(&v);
 }
@@ -99,9 +99,34 @@ static void test_swapped_and_pinned(void **state)
 	(void)state;
 	start_swapped(&v, "pinned");
 	expect_report(&rep, release(&v, NULL, &rep) == 0);
-	expect_report(&rep, rep.before.swap_bytes >= 8 * MIB);
+	expect_report(&rep, rep.kinds[MRELEASE_SWAP].before_bytes >= 8 * MIB);
 	expect_report(&rep, rep.verified == 1);
 	assert_memory_back(&v);
+}
+
+/*
+ * Nothing is reaped (see "without" in meson.build), and a reader holds it: what
+ * lies in swap is not back either.
+ */
+static void test_swapped_and_held(void **state)
+{
+	struct mrelease_features f = { .size = sizeof(f) };
+	struct mrelease_opts opts = opts_with(0);
+	struct mrelease_report rep;
+	struct victim v;
+
+	(void)state;
+	assert_int_equal(mrelease_probe(&f), 0);
+	start_swapped(&v, "pinned");
+	opts.deadline_ns = in_seconds(1);
+	expect_report(&rep, release(&v, &opts, &rep) == 0);
+	if (f.process_mrelease == 1) {
+		expect_report(&rep, rep.verified == 1);
+		return;
+	}
+	expect_report(&rep, rep.result == MRELEASE_UNCONFIRMED);
+	expect_report(&rep, rep.outstanding_bytes >= 15 * MIB);
+	expect_report(&rep, rep.released_bytes < MIB);
 }
 
 int main(void)
@@ -111,6 +136,7 @@ int main(void)
 		harness_test(test_swapped_without_pin),
 		harness_test(test_dry_run),
 		harness_test(test_swapped_and_pinned),
+		harness_test(test_swapped_and_held),
 	};
 
 	return run_group(tests);

@@ -4,6 +4,7 @@
  * and hold a lock when it is killed: nobody waits for them for ever.
  */
 #include <limits.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -87,6 +88,7 @@ static void born_after_the_look(const char *gap)
 
 	/* To see that it is waited for, and to make it so. */
 	need_root();
+	need_capability(CAP_SYS_NICE, "CAP_SYS_NICE");
 	snprintf(command, sizeof(command), "%s", beside("../mrelease"));
 	if (access(command, X_OK))
 		skip_test("command", "the command was not built");

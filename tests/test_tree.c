@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* A process and all its descendants, also while they fork. */
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "groups.h"
@@ -38,6 +41,7 @@ static void test_standing_tree(void **state)
 	expect_report(&rep, rep.result == MRELEASE_RELEASED);
 	expect_report(&rep, rep.verified == 1);
 	expect_report(&rep, rep.members == 40 && rep.members_verified == 40);
+	expect_report(&rep, rep.threads == 40);
 	expect_report(&rep, rep.released_bytes >= 80 * MIB);
 	expect_report(&rep, rep.outstanding_bytes == 0);
 	assert_int_equal(nr_members, 40);
@@ -81,11 +85,12 @@ static void test_dry_run(void **state)
 	struct victim v;
 
 	(void)state;
-	victim_start(&v, "tree", "1", "5", "1", NULL);
+	/* 1 + 2 + 4 + 8 */
+	victim_start(&v, "tree", "3", "2", "1", NULL);
 	expect_report(&rep, release_tree(&v, MRELEASE_DRY_RUN, &rep) == 0);
 	expect_report(&rep, rep.result == MRELEASE_WOULD_KILL);
-	expect_report(&rep, rep.members == 6);
-	expect_report(&rep, rep.before.anon_bytes >= 6 * MIB);
+	expect_report(&rep, rep.members == 15);
+	expect_report(&rep, rep.kinds[MRELEASE_ANON].before_bytes >= 15 * MIB);
 	/* The commands of the tree are answered by any of them. */
 	assert_true(process_exists(v.pid));
 	assert_int_equal(process_tracer(v.pid), 0);
@@ -121,11 +126,23 @@ static void test_forking(void **state)
 	int i;
 
 	(void)state;
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < rounds(5); i++) {
 		forking_case("forkbomb", "16", 0, &rep);
 		expect_report(&rep, rep.result == MRELEASE_RELEASED);
 		expect_report(&rep, rep.members_verified == rep.members);
 	}
+}
+
+/*
+ * A member that holds its mmap_lock in fork() and gets no CPU for long cannot be told
+ * from one that hangs.  When that happens twice, it is killed without being inspected,
+ * and the report says so.
+ */
+static void expect_all_seen(const struct mrelease_report *rep)
+{
+	expect_report(rep, rep->result == MRELEASE_RELEASED ||
+				   (rep->notes & MRELEASE_NOTE_CANNOT_VERIFY &&
+				    rep->members_verified + 2 >= rep->members));
 }
 
 static void test_forking_hard(void **state)
@@ -134,9 +151,9 @@ static void test_forking_hard(void **state)
 	int i;
 
 	(void)state;
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < rounds(5); i++) {
 		forking_case("forkbomb", "100", 0, &rep);
-		expect_report(&rep, rep.result == MRELEASE_RELEASED);
+		expect_all_seen(&rep);
 	}
 }
 
@@ -147,8 +164,9 @@ static void test_forking_no_pin(void **state)
 	int i;
 
 	(void)state;
-	for (i = 0; i < 5; i++)
-		forking_case("forkbomb", "50", MRELEASE_NO_PIN, &rep);
+	for (i = 0; i < rounds(5); i++)
+		forking_case("forkbomb", may_hurry() ? "50" : "8",
+			     MRELEASE_NO_PIN, &rep);
 }
 
 static void test_rabbit(void **state)
@@ -157,7 +175,7 @@ static void test_rabbit(void **state)
 	int i;
 
 	(void)state;
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < rounds(5); i++) {
 		forking_case("rabbit", "10000000", 0, &rep);
 		forking_case("rabbit", "10000000", MRELEASE_NO_PIN, &rep);
 	}
@@ -169,9 +187,10 @@ static void test_rabbit(void **state)
  */
 static void test_untraced(void **state)
 {
-	static const char *const bombs[][3] = {
+	const char *const bombs[][3] = {
 		{ "forkbomb", "16", "10000000" },
-		{ "forkbomb", "100", "10000000" },
+		/* More than a release at nice 0 gets to the end of. */
+		{ "forkbomb", may_hurry() ? "100" : "8", "10000000" },
 		{ "rabbit", "10000000", "1" },
 	};
 	struct mrelease_report rep;
@@ -189,7 +208,7 @@ static void test_untraced(void **state)
 		printf("# %s %s: %lld ms, %u members\n", args[0], args[1],
 		       (long long)(now_ns() - start) / 1000000, rep.members);
 		assert_int_equal(family_left(), 0);
-		expect_report(&rep, rep.result == MRELEASE_RELEASED);
+		expect_all_seen(&rep);
 		assert_killed(&v);
 	}
 }
@@ -219,7 +238,7 @@ static void test_many_threads(void **state)
 	int i;
 
 	(void)state;
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < rounds(20); i++) {
 		victim_start(&v, "threads", "500", "1", NULL);
 		start = now_ns();
 		expect_report(&rep, release_tree(&v, 0, &rep) == 0);
@@ -233,9 +252,9 @@ static void test_many_threads(void **state)
 
 /*
  * As somebody who has few descriptors and may not have more.  The members
- * then share what there is; where it is too few nobody is touched.
+ * then share what there is; where it is too few they are killed unseen.
  */
-static void few_descriptors(rlim_t most, int want)
+static void few_descriptors(rlim_t most, bool seen)
 {
 	struct victim_setup setup = { .uid = is_root() ? 65534 : 0 };
 	const struct rlimit lim = { most, most };
@@ -246,6 +265,7 @@ static void few_descriptors(rlim_t most, int want)
 	int ret;
 
 	victim_start_with(&v, &setup, "tree", "2", "7", "1", NULL);
+	stops_expected = !seen;
 	child = test_fork();
 	if (!child) {
 		if (setrlimit(RLIMIT_NOFILE, &lim) ||
@@ -253,29 +273,27 @@ static void few_descriptors(rlim_t most, int want)
 				   setuid(setup.uid))))
 			_exit(1);
 		ret = mrelease_tree(v.fd, &opts, &rep, NULL, NULL);
-		if (ret == want && (ret || (rep.members == 57 && rep.verified)))
+		if (ret == 0 && rep.members >= 57 && rep.verified == seen &&
+		    !(rep.notes & MRELEASE_NOTE_HANDLES) == seen)
 			_exit(0);
 		show_report(&rep);
 		_exit(2);
 	}
 	assert_int_equal(test_wait(child), 0);
-	assert_int_equal(family_left(), want ? 1 : 0);
-	if (want)
-		assert_untouched(&v);
-	else
-		assert_killed(&v);
+	assert_int_equal(family_left(), 0);
+	assert_killed(&v);
 }
 
 static void test_few_descriptors(void **state)
 {
 	(void)state;
-	few_descriptors(270, 0);
+	few_descriptors(270, true);
 }
 
 static void test_too_few_descriptors(void **state)
 {
 	(void)state;
-	few_descriptors(60, -EMFILE);
+	few_descriptors(60, false);
 }
 
 /* The caller is below it: never, not even with the override. */
@@ -303,6 +321,99 @@ static void test_refuses_our_own_tree(void **state)
 	assert_int_equal(test_wait(child), 0);
 }
 
+/* Their numbers are more than one reading of the list has room for. */
+static void test_many_children(void **state)
+{
+	struct mrelease_report rep;
+	struct victim v;
+
+	(void)state;
+	victim_start(&v, "tree", "1", "400", NULL);
+	expect_report(&rep, release_tree(&v, 0, &rep) == 0);
+	expect_report(&rep, rep.result == MRELEASE_RELEASED);
+	expect_report(&rep, rep.members == 401);
+	assert_int_equal(family_left(), 0);
+	assert_killed(&v);
+}
+
+/* Nobody's, with a child of root's, which forked it before it became that. */
+static pid_t start_foreign_child(pid_t *ret_child)
+{
+	int ends[2];
+	pid_t pid;
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	pid = test_fork();
+	if (!pid) {
+		pid_t child = fork();
+
+		prctl(PR_SET_NAME, child ? "the-root" : "the-child");
+		if (child &&
+		    (setgroups(0, NULL) || setgid(65534) || setuid(65534)))
+			_exit(1);
+		if (child && write(ends[1], &child, sizeof(child)) < 0)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(ends[0], ret_child, sizeof(*ret_child)),
+			 sizeof(*ret_child));
+	close(ends[0]);
+	close(ends[1]);
+	return pid;
+}
+
+/*
+ * Where ptrace is refused (see "without" in meson.build) the root is stopped
+ * before its child is found, which may not be killed.  Then it goes on, unless
+ * somebody else had stopped it.
+ */
+static void undone_case(bool stopped)
+{
+	pid_t root, below, child;
+
+	root = start_foreign_child(&below);
+	if (stopped) {
+		kill(root, SIGSTOP);
+		wait_for_state(root, "T");
+	}
+	child = test_fork();
+	if (!child) {
+		struct mrelease_opts opts = opts_with(0);
+		struct mrelease_report rep = { .size = sizeof(rep) };
+		int fd, ret;
+
+		if (setgroups(0, NULL) || setgid(65534) || setuid(65534))
+			_exit(1);
+		fd = mrelease_open(root, 0);
+		ret = mrelease_tree(fd, &opts, &rep, NULL, NULL);
+		if (ret == -EPERM && rep.result == MRELEASE_REFUSED &&
+		    rep.refused_pid == below && rep.pid == root &&
+		    !strcmp(rep.comm, "the-root"))
+			_exit(0);
+		show_report(&rep);
+		_exit(2);
+	}
+	assert_int_equal(test_wait(child), 0);
+	wait_for_state(root, stopped ? "T" : "S");
+	assert_int_equal(process_tracer(root), 0);
+	assert_true(process_exists(below) && !process_killed(below));
+	/* An orphan of ours, and no child of the harness's. */
+	kill(root, SIGKILL);
+	assert_int_equal(waitpid(root, NULL, 0), root);
+	kill(below, SIGKILL);
+	assert_int_equal(waitpid(below, NULL, 0), below);
+}
+
+static void test_refused_is_undone(void **state)
+{
+	(void)state;
+	need_root();
+	stops_expected = true;
+	undone_case(false);
+	undone_case(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -320,6 +431,8 @@ int main(void)
 		harness_test(test_few_descriptors),
 		harness_test(test_too_few_descriptors),
 		harness_test(test_refuses_our_own_tree),
+		harness_test(test_many_children),
+		harness_test(test_refused_is_undone),
 	};
 
 	return run_group(tests);

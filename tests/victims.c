@@ -17,6 +17,8 @@
 
 #define MAX_VICTIMS 64
 #define MAX_ARGS    16
+/* and errno: no exit status of a victim */
+#define EXEC_FAILED 64
 
 /* Every descriptor of a running victim, for the teardown of a failed test. */
 static int fds[MAX_VICTIMS * 4];
@@ -102,8 +104,22 @@ const char *victim32_program(void)
 {
 	const char *program = beside("victim32");
 
+	int status;
+	pid_t pid;
+
 	if (access(program, X_OK))
 		skip_test("compat", "no 32-bit victims were built");
+	pid = test_fork();
+	if (!pid) {
+		close(STDERR_FILENO);
+		execl(program, program, NULL);
+		_exit(EXEC_FAILED + (errno & 0x3f));
+	}
+	status = test_wait(pid);
+	/* Not every kernel runs them, nor every virtual machine. */
+	if (status >= EXEC_FAILED)
+		skip_test("no-ia32", "32-bit programs do not run here: %s",
+			  strerror(status - EXEC_FAILED));
 	return program;
 }
 
@@ -154,7 +170,7 @@ void victim_reply(struct victim *v, char *buf, size_t size)
 	/* Every line is written in one piece, but two may have come. */
 	while (len + 1 < size) {
 		do {
-			n = poll(&pfd, 1, PATIENCE_S * 1000);
+			n = poll(&pfd, 1, 3 * PATIENCE_S * 1000);
 		} while (n < 0 && errno == EINTR);
 		if (n <= 0)
 			fail_msg("victim %d says nothing", v->pid);

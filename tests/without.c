@@ -43,8 +43,13 @@ static const struct {
 	{ "tgkill", SYS_tgkill },
 	{ "close_range", SYS_close_range },
 	{ "sched_setaffinity", SYS_sched_setaffinity },
+	{ "open_by_handle_at", SYS_open_by_handle_at },
 	{ "openat", SYS_openat },
 	{ "mmap", SYS_mmap },
+	{ "userfaultfd", SYS_userfaultfd },
+	{ "unshare", SYS_unshare },
+	{ "setns", SYS_setns },
+	{ "mount", SYS_mount },
 };
 
 static const struct {

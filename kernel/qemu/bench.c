@@ -450,8 +450,8 @@ static void run_back(int n, const char *only)
 		}
 		/*
 		 * Not if starved: a victim that has begun to free its memory
-		 * and gets no CPU keeps what it has in its hands, whoever reaps
-		 * the rest.
+		 * and gets no CPU keeps what it has in its hands, also if the
+		 * rest is reaped.
 		 */
 		if (state != STARVED && last == EXPEDITE)
 			judge(state == FREE ?

@@ -54,7 +54,7 @@ static void answer(struct fuse_server *server, uint64_t unique, int err,
 	};
 	struct iovec iov[2] = { { &out, sizeof(out) }, { data, len } };
 
-	/* ENOENT: whoever asked is gone. */
+	/* ENOENT: the task that asked is gone. */
 	if (writev(server->fd, iov, err || !len ? 1 : 2) < 0 && errno != ENOENT)
 		die("/dev/fuse write");
 }

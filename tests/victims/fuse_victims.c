@@ -4,12 +4,15 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +22,10 @@
 static struct fuse_server server;
 static unsigned char *memory;
 static size_t memory_len;
+/* The user of the files says itself that it is ready. */
+static int user_announces;
+/* In execve(): not the victim. */
+static pid_t exec_pid;
 
 static pid_t fork_user(void (*run)(void))
 {
@@ -44,7 +51,7 @@ static void serve_files(pid_t pid)
 {
 	struct pollfd pfd[2] = { { server.fd, POLLIN, 0 },
 				 { CTL_FD, POLLIN, 0 } };
-	int announced = 0, command;
+	int announced = user_announces, command;
 	char line[64];
 
 	/* Started by hand: without a test's CTL_FD only files are served. */
@@ -56,7 +63,8 @@ static void serve_files(pid_t pid)
 		if (pfd[0].revents && !fuse_serve_one(&server))
 			die("the file system is gone");
 		if (server.stalled && !announced) {
-			ready(pid, getpid(), memory, memory_len);
+			ready(pid, exec_pid ? exec_pid : getpid(), memory,
+			      memory_len);
 			announced = 1;
 		}
 		if (!pfd[1].revents)
@@ -99,11 +107,141 @@ int victim_dstate(int argc, char **argv)
 	return 0;
 }
 
+static void exec_over_file(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/file", server.dir);
+	if (open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) < 0)
+		die(path);
+	execl("/bin/sleep", "sleep", "1000", NULL);
+}
+
+/*
+ * exec-fuse [MIB]: in execve(), which closes a file whose server does not
+ * answer the flush.  It holds its exec_update_lock: kcmp(2) waits for it, and
+ * what a test opens of it does, so it is the helper, and its server the victim.
+ */
+int victim_exec_fuse(int argc, char **argv)
+{
+	memory_len = number(argc, argv, 1, 16) * MIB;
+	server.stall_on = FUSE_FLUSH;
+	exec_pid = fork_user(exec_over_file);
+	serve_files(getpid());
+	return 0;
+}
+
+static int leader_only;
+static volatile int away;
+
+static void *idle_without_files(void *unused)
+{
+	if (unshare(CLONE_FILES))
+		die("unshare");
+	syscall(SYS_close_range, 3, ~0U, 0);
+	away = 1;
+	for (;;)
+		pause();
+	return unused;
+}
+
+static void exit_with_file(void)
+{
+	pthread_t thread;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/file", server.dir);
+	if (open(path, O_RDWR | O_CREAT, 0600) < 0)
+		die(path);
+	if (!leader_only)
+		_exit(0);
+	/* The file is its own, and the other thread's table has none. */
+	if (pthread_create(&thread, NULL, idle_without_files, NULL))
+		die("another thread");
+	while (!away)
+		sched_yield();
+	syscall(SYS_exit, 0);
+}
+
+/*
+ * exit-fuse [MIB [1]]: in its exit, where it closes a file whose server does not
+ * answer the flush: without memory, and no zombie.  With 1 it is the main thread
+ * that exits, and another one lives.  The command 'a' answers.
+ */
+int victim_exit_fuse(int argc, char **argv)
+{
+	memory_len = number(argc, argv, 1, 16) * MIB;
+	leader_only = number(argc, argv, 2, 0) != 0;
+	server.stall_on = FUSE_FLUSH;
+	serve_files(fork_user(exit_with_file));
+	return 0;
+}
+
+static void hide_list(void)
+{
+	char path[128];
+	void *list, *lock;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/file", server.dir);
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	list = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	/* Without any shared memory no list matters. */
+	lock = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (fd < 0 || list == MAP_FAILED || lock == MAP_FAILED)
+		die(path);
+	*(char *)lock = 1;
+	if (syscall(SYS_set_robust_list, list, 3 * sizeof(long)))
+		die("set_robust_list");
+	ready(getpid(), getppid(), memory, memory_len);
+	for (;;)
+		pause();
+}
+
+/*
+ * fuse-list [MIB]: its robust list is in a page of a file that is not in memory,
+ * and whose server answers no read: a task that reads the list sleeps, and no
+ * signal wakes it.  The command 'a' answers.
+ */
+int victim_fuse_list(int argc, char **argv)
+{
+	memory_len = number(argc, argv, 1, 16) * MIB;
+	server.stall_on = FUSE_READ;
+	user_announces = 1;
+	serve_files(fork_user(hide_list));
+	return 0;
+}
+
 static void dump_core(void)
 {
 	if (chdir(server.dir))
 		die(server.dir);
+	if (user_announces) {
+		ready(getpid(), getppid(), memory, memory_len);
+		for (;;)
+			pause();
+	}
 	abort();
+}
+
+static unsigned long nr_threads;
+
+static void *idle(void *unused)
+{
+	for (;;)
+		pause();
+	return unused;
+}
+
+static void dump_core_of_threads(void)
+{
+	pthread_t thread;
+
+	for (unsigned long i = 1; i < nr_threads; i++)
+		if (pthread_create(&thread, NULL, idle, NULL))
+			die("pthread_create");
+	dump_core();
 }
 
 static int core_goes_to_cwd(void)
@@ -117,8 +255,9 @@ static int core_goes_to_cwd(void)
 }
 
 /*
- * coredump [MIB]: in the middle of dumping core, into a file whose server does
- * not answer the first write; 'a' answers it.
+ * coredump [MIB [THREADS [1]]]: in the middle of dumping core, into a file whose
+ * server does not answer the first write; 'a' answers it.  With 1 it waits for a
+ * signal to dump core for.
  */
 int victim_coredump(int argc, char **argv)
 {
@@ -134,8 +273,10 @@ int victim_coredump(int argc, char **argv)
 	all.rlim_cur = all.rlim_max;
 	if (setrlimit(RLIMIT_CORE, &all))
 		die("RLIMIT_CORE");
+	nr_threads = number(argc, argv, 2, 1);
+	user_announces = number(argc, argv, 3, 0) != 0;
 	server.stall_on = FUSE_WRITE;
-	serve_files(fork_user(dump_core));
+	serve_files(fork_user(dump_core_of_threads));
 	return 0;
 }
 
@@ -159,7 +300,7 @@ static void map_file(void)
 
 /*
  * fuse-file [MIB]: has read a mapped file whose server answers no open any
- * more: whoever opens it through map_files hangs.  The victim itself hangs in
+ * more: an open of it through map_files hangs.  The victim itself hangs in
  * one, which is how the server knows that it has come so far.  The command
  * 'o' says how many opens the server has seen.
  */

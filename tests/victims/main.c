@@ -31,7 +31,7 @@ void skip_victim(const char *why)
 
 /*
  * The parent can be gone before prctl() takes effect; CTL_FD at end-of-file
- * covers that, for everybody who comes as far as serve().
+ * covers that, for every victim that comes as far as serve().
  */
 void die_with_parent(void)
 {
@@ -167,6 +167,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } victims[] = {
 	{ "anon", victim_anon },
+	{ "grouped", victim_grouped },
 	{ "threads", victim_threads },
 	{ "zombie-leader", victim_zombie_leader },
 	{ "stopped", victim_stopped },
@@ -198,10 +199,14 @@ static const struct {
 	{ "traced", victim_traced },
 	{ "traced-stopped", victim_traced_stopped },
 	{ "traced-exit", victim_traced_exit },
+	{ "exec-traced", victim_exec_traced },
 	{ "pinned", victim_pinned },
 	{ "dstate", victim_dstate },
 	{ "coredump", victim_coredump },
 	{ "fuse-file", victim_fuse_file },
+	{ "exec-fuse", victim_exec_fuse },
+	{ "exit-fuse", victim_exit_fuse },
+	{ "fuse-list", victim_fuse_list },
 	{ "tree", victim_tree },
 	{ "forkbomb", victim_forkbomb },
 	{ "rabbit", victim_rabbit },

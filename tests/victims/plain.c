@@ -2,6 +2,7 @@
 /* Victims with private memory only, in every state that a signal can meet. */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -27,6 +28,24 @@ int victim_anon(int argc, char **argv)
 	memory = fill_anon(memory_len);
 	ready(getpid(), 0, memory, memory_len);
 	serve(memory, memory_len);
+}
+
+/*
+ * grouped [MIB]: in 400 groups, whose numbers are long.  "Groups:" in
+ * /proc/PID/status is more than 4 KiB, and what matters stands behind it.
+ */
+int victim_grouped(int argc, char **argv)
+{
+	gid_t groups[400];
+
+	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
+		groups[i] = 2000000000 + i;
+	if (setgroups(sizeof(groups) / sizeof(groups[0]), groups)) {
+		if (errno == EPERM)
+			skip_victim("setgroups() is not permitted");
+		die("setgroups");
+	}
+	return victim_anon(argc, argv);
 }
 
 /* nice [MIB]: nice 19 and SCHED_IDLE, the last to get a processor. */

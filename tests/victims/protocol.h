@@ -7,8 +7,8 @@
  *      its name says.  PID is the process to release, HELPER the one that
  *      holds it there (tracer, reader, sharer, server) or 0, ADDR and LEN the
  *      private memory whose return can be looked for in pagemap.
- *   4, CTL_FD: end-of-file means that the test is gone or done, and everybody
- *      who holds it exits.  A byte is a command: 'v' verifies the memory and
+ *   4, CTL_FD: end-of-file means that the test is gone or done, and every
+ *      process that holds it exits.  A byte is a command: 'v' verifies the memory and
  *      answers "ok\n" or "bad\n" on READY_FD, others belong to the victim.
  *   5, SHM_FD: memory that the test shares with it, for those that need it.
  */

@@ -27,6 +27,7 @@ unsigned char *fill_anon(size_t len);
 
 /* plain.c */
 int victim_anon(int argc, char **argv);
+int victim_grouped(int argc, char **argv);
 int victim_threads(int argc, char **argv);
 int victim_zombie_leader(int argc, char **argv);
 int victim_stopped(int argc, char **argv);
@@ -66,6 +67,7 @@ int victim_vfork(int argc, char **argv);
 int victim_traced(int argc, char **argv);
 int victim_traced_stopped(int argc, char **argv);
 int victim_traced_exit(int argc, char **argv);
+int victim_exec_traced(int argc, char **argv);
 
 /* number.c */
 int victim_renumber(int argc, char **argv);
@@ -79,6 +81,9 @@ int victim_dstate(int argc, char **argv);
 int victim_coredump(int argc, char **argv);
 int victim_exiting_child(int argc, char **argv);
 int victim_fuse_file(int argc, char **argv);
+int victim_exec_fuse(int argc, char **argv);
+int victim_exit_fuse(int argc, char **argv);
+int victim_fuse_list(int argc, char **argv);
 
 /* tree.c */
 int victim_tree(int argc, char **argv);

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT */
+/* One look at the machine: sense, choose, act, tell. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hooks.h"
+#include "loop.h"
+#include "memory.h"
+#include "say.h"
+#include "status.h"
+#include "text.h"
+
+/*
+ * A sweep may take one part in so many of the time between two; more where the
+ * end is near, for who is chosen must have been seen.
+ */
+#define SWEEP_SHARE 20
+#define HASTY_SHARE 4
+#define SWEEP_NS    (100 * NS_PER_MS)
+#define HASTY_NS    (5 * NS_PER_S)
+/*
+ * Older than this, the table is swept before somebody is chosen.  With very many
+ * processes that takes long itself: then twice the time between hasty sweeps.
+ */
+#define FRESH_NS NS_PER_S
+/* And older than this, if since then a twentieth of the memory has gone. */
+#define FALLEN_NS    (25 * NS_PER_MS)
+#define FALLEN_SHARE 20
+#define FRESH_SHARE  (2 * HASTY_SHARE)
+#define METRICS_NS   (15 * NS_PER_S)
+/* What a release takes at least, whatever the last ones took. */
+#define SHORTEST_NS  (50 * NS_PER_MS)
+#define SAY_AGAIN_NS (60 * NS_PER_S)
+/* A stall of 10 ms in half a second: reclaim has begun. */
+#define TRIGGER_US 10000
+#define WINDOW_US  500000
+
+int mreleased_open(struct mreleased *d)
+{
+	const char *cgroup = *d->config.cgroup ? d->config.cgroup : NULL;
+	int ret;
+
+	d->scratch = memory_map(sizeof(*d->scratch));
+	if (!d->scratch)
+		return -ENOMEM;
+	ret = sense_open(&d->sense, cgroup, "");
+	if (ret)
+		return ret;
+	/* v1 has no pressure of a cgroup's own: then we look more often. */
+	sense_arm(&d->sense, "", TRIGGER_US, WINDOW_US);
+	ret = table_open(&d->table, "", d->sense.cgroup_fd, &d->config.rules);
+	if (ret)
+		return ret;
+	ret = act_open(&d->act, "");
+	if (!ret && *d->config.record)
+		ret = trace_open(&d->trace, d->config.record);
+	return ret;
+}
+
+static const struct snapshot *now(const struct mreleased *d)
+{
+	return &d->history.s[d->history.nr - 1];
+}
+
+/* Who was killed is no candidate; nor is root, if so configured. */
+static void mark(struct mreleased *d)
+{
+	struck_mark(&d->strikes, &d->table);
+	for (size_t i = 0; d->config.ignore_root && i < d->table.nr; i++)
+		if (!d->table.c[i].uid)
+			d->table.c[i].flags |= CANDIDATE_NEVER;
+}
+
+/* Not once for each look. */
+static void complain(struct mreleased *d, const char *what, int error)
+{
+	int64_t t = clock_ns();
+
+	if (error == d->error && t - d->error_ns < SAY_AGAIN_NS)
+		return;
+	d->error = error;
+	d->error_ns = t;
+	say(SAY_ERROR, "%s: %s", what, strerror(-error));
+}
+
+static bool is_stale(const struct mreleased *d)
+{
+	int64_t age = now(d)->time_ns - d->table.swept_ns;
+	uint64_t available = now(d)->available_bytes;
+	/* To a process that the table has small, or not at all. */
+	bool fallen = available < d->swept_available &&
+		      d->swept_available - available >
+			      now(d)->total_bytes / FALLEN_SHARE;
+
+	return age > (fallen ? FALLEN_NS : FRESH_NS) &&
+	       age > d->table.took_ns * FRESH_SHARE;
+}
+
+static void sweep(struct mreleased *d)
+{
+	int ret = table_sweep(&d->table, now(d));
+
+	/* To know whom to kill comes before to be prepared for it. */
+	if (ret == -EMFILE) {
+		handles_drop(&d->act);
+		ret = table_sweep(&d->table, now(d));
+	}
+	if (ret) {
+		complain(d, "cannot list processes", ret);
+		/* Nobody goes for what was there long ago. */
+		for (size_t i = 0; is_stale(d) && i < d->table.nr; i++)
+			d->table.c[i].flags |= CANDIDATE_NEVER;
+	}
+	d->swept_available = now(d)->available_bytes;
+	d->totals.sweeps++;
+	mark(d);
+}
+
+static bool is_sweep_due(const struct mreleased *d, const struct decision *dec)
+{
+	bool hasty = dec->level >= LEVEL_LOW || dec->cliff_ns < HASTY_NS;
+	int64_t pause = d->table.took_ns * (hasty ? HASTY_SHARE : SWEEP_SHARE);
+
+	if (pause < SWEEP_NS)
+		pause = SWEEP_NS;
+	return clock_ns() - d->table.swept_ns >= pause;
+}
+
+/* The first few by score get handles. */
+static void prepare(struct mreleased *d)
+{
+	const struct candidate *best[MAX_HANDLES];
+	size_t nr = best_candidates(d->table.c, d->table.nr,
+				    now(d)->total_bytes, &d->config.policy,
+				    best, MAX_HANDLES);
+
+	handles_update(&d->act, best, nr);
+}
+
+/* What has changed since the sweep, of those with open files. */
+static void refresh(struct mreleased *d)
+{
+	for (size_t i = 0; i < MAX_HANDLES; i++) {
+		struct handle *h = &d->act.handles[i];
+		struct candidate *c;
+
+		if (h->state == HANDLE_FREE || h->status_fd < 0)
+			continue;
+		c = table_find(&d->table, h->pid, h->start);
+		if (!c)
+			continue;
+		if (text_read(h->status_fd, d->table.buf,
+			      sizeof(d->table.buf)) > 0)
+			table_update(&d->table, c, d->table.buf);
+		else
+			c->flags |= CANDIDATE_DYING;
+	}
+}
+
+static bool needs_table(const struct decision *dec)
+{
+	return dec->action == ACTION_ASK || dec->action == ACTION_KILL ||
+	       dec->reason == REASON_NOBODY || dec->reason == REASON_TMPFS;
+}
+
+/* The longest of the last few, as far as that can be trusted. */
+static int64_t release_time(const struct mreleased *d)
+{
+	int64_t longest = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(d->lately_ns); i++)
+		if (d->lately_ns[i] > longest)
+			longest = d->lately_ns[i];
+	if (!longest)
+		return 0;
+	if (longest < SHORTEST_NS)
+		return SHORTEST_NS;
+	return longest > NS_PER_S ? NS_PER_S : longest;
+}
+
+static void decide(struct mreleased *d, struct decision *ret)
+{
+	struct policy_view view = {
+		.history = d->history.s,
+		.nr_history = d->history.nr,
+		.releases = d->views,
+		.release_ns = release_time(d),
+		.acted_ns = d->acted_ns,
+		.config = &d->config.policy,
+	};
+	int64_t begin;
+
+	view.nr_releases = act_views(&d->act, d->views);
+	table_view(&d->table, now(d), &view);
+	begin = clock_ns();
+	policy_decide(&view, d->scratch, ret);
+	if (needs_table(ret))
+		d->decision_ns = clock_ns() - begin;
+	d->view = view;
+}
+
+static void describe(const struct mreleased *d, const struct decision *dec,
+		     struct victim *v)
+{
+	const struct candidate *c = &d->table.c[dec->victim];
+
+	*v = (struct victim){
+		.pid = c->pid,
+		.start = c->start,
+		.uid = c->uid,
+		.oom_score_adj = c->oom_score_adj,
+		.anon_bytes = c->anon_bytes,
+		.swap_bytes = c->swap_bytes,
+		.growth_bytes = c->growth_bytes,
+		.tree = dec->tree,
+		.group = d->config.process_group && c->pgrp != getpgrp() ?
+				 c->pgrp :
+				 0,
+		.members = dec->members,
+		.expected_bytes = dec->expected_bytes,
+		.reason = dec->reason,
+		.cgroup_fd = -1,
+	};
+	if (dec->whole)
+		snprintf(v->cgroup, sizeof(v->cgroup), "%.127s",
+			 d->table.units.u[c->unit].path);
+	memcpy(v->comm, c->comm, sizeof(v->comm));
+	if (dec->second < 0)
+		return;
+	c = &d->table.c[dec->second];
+	v->second_pid = c->pid;
+	v->second_bytes = candidate_gain(c);
+	memcpy(v->second_comm, c->comm, sizeof(v->second_comm));
+}
+
+static void strike(struct mreleased *d, const struct decision *dec)
+{
+	struct release *r = act_free(&d->act);
+	struct victim v;
+	int ret;
+
+	describe(d, dec, &v);
+	if (d->config.dry_run) {
+		/* As if it took a while: not a line for each look. */
+		if (now(d)->time_ns - d->dry_ns > NS_PER_S)
+			tell_decision(dec, now(d), &v, true);
+		d->dry_ns = now(d)->time_ns;
+		return;
+	}
+	/* All places are taken by releases that do not end. */
+	if (!r)
+		return;
+	r->before = *now(d);
+	if (dec->whole)
+		v.cgroup_fd = units_open_dir(&d->table.units,
+					     d->table.c[dec->victim].unit);
+	ret = dec->action == ACTION_ASK ?
+		      act_ask(&d->act, r, &v, dec->grace_ns) :
+		      act_kill(&d->act, r, &v);
+	/* The signal first, then words. */
+	if (ret) {
+		struct candidate *c = table_find(&d->table, v.pid, v.start);
+
+		if (c)
+			c->flags |= CANDIDATE_DYING;
+		if (ret != -ESRCH)
+			tell_failure(&v, ret);
+		if (v.cgroup_fd >= 0)
+			close(v.cgroup_fd);
+		return;
+	}
+	tell_decision(dec, &r->before, &v, false);
+	hook_run(d->config.before_kill, &v, NULL);
+	if (dec->action == ACTION_ASK)
+		d->totals.asked++;
+	else
+		d->totals.killed++;
+	struck_add(&d->strikes, &d->table,
+		   &(struct struck){
+			   .pid = v.pid,
+			   .start = v.start,
+			   .tree = v.tree,
+			   .whole = v.cgroup_fd >= 0,
+			   .group = v.group,
+			   .under_way = true,
+		   });
+}
+
+static void obey(struct mreleased *d, const struct decision *dec)
+{
+	bool in_vain = dec->reason == REASON_TMPFS ||
+		       dec->reason == REASON_CACHE ||
+		       dec->reason == REASON_NOBODY;
+
+	switch (dec->action) {
+	case ACTION_ASK:
+	case ACTION_KILL:
+		strike(d, dec);
+		break;
+	case ACTION_ESCALATE:
+		act_escalate(&d->act, &d->act.releases[dec->victim]);
+		d->totals.killed++;
+		say(SAY_WARNING, "process %d (%s): SIGKILL now, %s",
+		    d->act.releases[dec->victim].victim.pid,
+		    say_name(d->act.releases[dec->victim].victim.comm),
+		    reason_text(dec->reason));
+		break;
+	case ACTION_NONE:
+		if (!in_vain)
+			break;
+		if (dec->reason == d->said_reason &&
+		    now(d)->time_ns - d->said_ns < SAY_AGAIN_NS)
+			break;
+		d->totals.in_vain++;
+		d->said_reason = dec->reason;
+		d->said_ns = now(d)->time_ns;
+		tell_no_victim(dec, now(d));
+		break;
+	}
+}
+
+static void count_time(struct mreleased *d, const struct release *r)
+{
+	struct totals *n = &d->totals;
+	size_t i = 0;
+
+	if (!r->report.verified || r->report.release_ns < 0)
+		return;
+	if (r->victim.members == 1 && !r->report.outstanding_bytes)
+		d->lately_ns[d->nr_lately++ % ARRAY_SIZE(d->lately_ns)] =
+			r->view.done_ns - r->view.killed_ns;
+	while (i < RELEASE_BUCKETS &&
+	       r->report.release_ns > release_buckets_ns[i])
+		i++;
+	n->buckets[i]++;
+	n->release_ns += r->report.release_ns;
+}
+
+/* Ended releases: told once, and their place freed when they have settled. */
+static void collect(struct mreleased *d)
+{
+	int64_t t = now(d)->time_ns;
+
+	hooks_reap();
+	act_push(&d->act, t);
+	act_collect(&d->act, t);
+	for (size_t i = 0; i < MAX_RELEASES; i++) {
+		struct release *r = &d->act.releases[i];
+
+		if (!r->used || r->view.phase != RELEASE_DONE)
+			continue;
+		if (!r->told) {
+			r->told = true;
+			d->acted_ns = r->view.done_ns;
+			struck_end(&d->strikes, &d->table, r->victim.pid,
+				   r->victim.start,
+				   r->ret < 0 && r->ret != -ESRCH);
+			d->totals.released_bytes += r->view.released_bytes;
+			d->totals.unconfirmed += !r->view.verified;
+			count_time(d, r);
+			d->metrics_ns = 0;
+			tell_release(r, now(d));
+			hook_run(d->config.after_kill, &r->victim, &r->view);
+		}
+		if (t - r->view.done_ns >= d->config.policy.settle_ns)
+			act_forget(&d->act, r);
+	}
+}
+
+void mreleased_start(struct mreleased *d)
+{
+	struct snapshot s;
+
+	if (sense_read(&d->sense, &s))
+		return;
+	history_push(&d->history, &s);
+	tell_start(&s, &d->config.policy);
+	if (d->config.earlyoom)
+		earlyoom_start(&s, &d->config.policy);
+	if (d->sense.trigger_fd < 0)
+		say(SAY_INFO, "no pressure trigger (%s): looking more often",
+		    strerror(-d->sense.trigger_error));
+	sweep(d);
+}
+
+void mreleased_refresh(struct mreleased *d)
+{
+	struct snapshot s;
+
+	if (clock_ns() - d->table.swept_ns < SWEEP_NS)
+		return;
+	if (!sense_read(&d->sense, &s))
+		history_push(&d->history, &s);
+	sweep(d);
+}
+
+/* Not while somebody is to be killed: a disk may take its time. */
+static void write_metrics(struct mreleased *d)
+{
+	int64_t t = now(d)->time_ns;
+	int ret;
+
+	if (!*d->config.metrics || d->last.action != ACTION_NONE ||
+	    d->last.reason == REASON_RELEASING ||
+	    (d->metrics_ns && t - d->metrics_ns < METRICS_NS))
+		return;
+	ret = metrics_write(d->config.metrics, d);
+	if (ret)
+		complain(d, d->config.metrics, ret);
+	d->metrics_ns = t;
+}
+
+/* How much there is, this often. */
+static void report(struct mreleased *d)
+{
+	int64_t t = now(d)->time_ns;
+
+	if (!d->config.report_ns ||
+	    (d->reported_ns && t - d->reported_ns < d->config.report_ns))
+		return;
+	if (d->config.earlyoom)
+		earlyoom_memory(now(d));
+	else
+		tell_memory(now(d));
+	d->reported_ns = t;
+}
+
+int64_t mreleased_look(struct mreleased *d, bool triggered)
+{
+	struct decision dec;
+	struct snapshot s;
+	int ret;
+
+	(void)triggered;
+	ret = sense_read(&d->sense, &s);
+	if (ret) {
+		complain(d, "cannot read memory", ret);
+		return NS_PER_S;
+	}
+	d->totals.looks++;
+	history_push(&d->history, &s);
+	collect(d);
+	refresh(d);
+	decide(d, &dec);
+	/* Asleep a moment ago, and now it is late: who is there? */
+	if (needs_table(&dec) && is_stale(d)) {
+		sweep(d);
+		decide(d, &dec);
+	}
+	trace_add(&d->trace, &d->view, &dec);
+	obey(d, &dec);
+	if (dec.level >= LEVEL_NEAR && is_sweep_due(d, &dec)) {
+		sweep(d);
+		prepare(d);
+	} else if (dec.level == LEVEL_CALM) {
+		handles_drop(&d->act);
+	}
+	report(d);
+	d->last = dec;
+	write_metrics(d);
+	return next_look(d, &dec);
+}

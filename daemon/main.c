@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/* mreleased: the daemon's events. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "loop.h"
+#include "options.h"
+#include "say.h"
+#include "status.h"
+#include "text.h"
+
+enum event {
+	EVENT_SIGNAL,
+	EVENT_TIMER,
+	EVENT_TRIGGER,
+	EVENT_ACT,
+	EVENT_STATUS
+};
+
+struct events {
+	int epoll_fd;
+	int signal_fd;
+	int timer_fd;
+	/* -1: nobody can ask. */
+	int status_fd;
+	int64_t watchdog_ns;
+	int64_t notified_ns;
+	/* The trigger fires as long as it is low: not more often than that. */
+	int64_t trigger_ns;
+};
+
+static struct mreleased daemon_state;
+
+static void to_stderr(void *arg, const char *where, const char *what)
+{
+	(void)arg;
+	say(SAY_ERROR, "%s: %s", where, what);
+}
+
+static int load(struct config *c, const struct options *o)
+{
+	int ret, error;
+
+	config_defaults(c);
+	c->earlyoom = o->earlyoom;
+	if (o->earlyoom)
+		c->report_ns = NS_PER_S;
+	ret = config_load(c, o->config_file, to_stderr, NULL);
+	error = options_apply(c, to_stderr, NULL);
+	return ret ? ret : error;
+}
+
+static int add_event(const struct events *e, int fd, uint32_t mask,
+		     enum event what)
+{
+	struct epoll_event ev = { .events = mask, .data.u32 = what };
+
+	return epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+}
+
+static int open_events(struct events *e, const struct mreleased *d)
+{
+	sigset_t set;
+	int ret;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	e->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	e->timer_fd =
+		timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (e->epoll_fd < 0 || e->signal_fd < 0 || e->timer_fd < 0)
+		return -errno;
+	ret = add_event(e, e->signal_fd, EPOLLIN, EVENT_SIGNAL);
+	if (!ret)
+		ret = add_event(e, e->timer_fd, EPOLLIN, EVENT_TIMER);
+	if (!ret)
+		ret = add_event(e, d->act.event_fd, EPOLLIN, EVENT_ACT);
+	if (!ret && d->sense.trigger_fd >= 0)
+		ret = add_event(e, d->sense.trigger_fd, EPOLLPRI,
+				EVENT_TRIGGER);
+	e->status_fd = *d->config.status_socket ?
+			       status_listen(d->config.status_socket) :
+			       -1;
+	/* Not under systemd, there may be no directory for it. */
+	if (e->status_fd < 0 && *d->config.status_socket)
+		say(SAY_DEBUG, "no status at %s: %s", d->config.status_socket,
+		    strerror(-e->status_fd));
+	if (!ret && e->status_fd >= 0)
+		ret = add_event(e, e->status_fd, EPOLLIN, EVENT_STATUS);
+	return ret;
+}
+
+static void set_timer(const struct events *e, int64_t ns)
+{
+	struct itimerspec when = {
+		.it_value.tv_sec = ns / NS_PER_S,
+		.it_value.tv_nsec = ns % NS_PER_S,
+	};
+
+	timerfd_settime(e->timer_fd, 0, &when, NULL);
+}
+
+/* A configuration with a mistake is not taken; the old one goes on. */
+static void reload(struct mreleased *d, const struct options *o)
+{
+	static struct config c;
+	char text[64];
+
+	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%lld",
+		 (long long)(clock_ns() / 1000));
+	notify(text);
+	if (load(&c, o)) {
+		say(SAY_ERROR, "the configuration has mistakes: going on with "
+			       "the old one");
+		config_clear(&c);
+	} else {
+		if (strcmp(c.cgroup, d->config.cgroup))
+			say(SAY_WARNING, "another Cgroup= needs a restart");
+		config_clear(&d->config);
+		d->config = c;
+		table_forget_rules(&d->table, &d->config.rules);
+		say(SAY_NOTICE, "configuration read again");
+	}
+	notify("READY=1");
+}
+
+/* Return: false to end. */
+static bool handle_signals(struct events *e, struct mreleased *d,
+			   const struct options *o)
+{
+	struct signalfd_siginfo info;
+
+	while (read(e->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		switch (info.ssi_signo) {
+		case SIGHUP:
+			reload(d, o);
+			break;
+		case SIGUSR1:
+			tell_memory(&d->history.s[d->history.nr - 1]);
+			break;
+		default:
+			return false;
+		}
+	}
+	return true;
+}
+
+static void keep_watchdog(struct events *e)
+{
+	int64_t t = clock_ns();
+
+	if (!e->watchdog_ns || t - e->notified_ns < e->watchdog_ns / 4)
+		return;
+	notify("WATCHDOG=1");
+	e->notified_ns = t;
+}
+
+static void run(struct events *e, struct mreleased *d, const struct options *o)
+{
+	struct epoll_event ev[8];
+	bool triggered = false;
+	uint64_t ticks;
+	int64_t wait;
+	int n;
+
+	for (;;) {
+		wait = mreleased_look(d, triggered);
+		keep_watchdog(e);
+		if (e->watchdog_ns && wait > e->watchdog_ns / 3)
+			wait = e->watchdog_ns / 3;
+		set_timer(e, wait);
+		n = epoll_wait(e->epoll_fd, ev, ARRAY_SIZE(ev), -1);
+		triggered = false;
+		for (int i = 0; i < n; i++) {
+			switch (ev[i].data.u32) {
+			case EVENT_SIGNAL:
+				if (!handle_signals(e, d, o))
+					return;
+				break;
+			case EVENT_TIMER:
+				if (read(e->timer_fd, &ticks, sizeof(ticks)) <
+				    0)
+					continue;
+				break;
+			case EVENT_TRIGGER:
+				triggered = true;
+				break;
+			case EVENT_STATUS:
+				status_answer(e->status_fd, d);
+				break;
+			}
+		}
+	}
+}
+
+/* What is allowed is used: a soft limit is for those who call select(). */
+static void raise_limits(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
+static void secure_ourselves(const struct options *o)
+{
+	int fd;
+
+	/* What is not touched yet stays out: ONFAULT. */
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) &&
+	    mlockall(MCL_CURRENT))
+		say(SAY_WARNING, "cannot lock memory: %s", strerror(errno));
+	if (!o->priority)
+		return;
+	if (setpriority(PRIO_PROCESS, 0, -20))
+		say(SAY_WARNING, "cannot set nice -20: %s", strerror(errno));
+	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "-100", 4) != 4)
+		say(SAY_WARNING, "cannot set oom_score_adj: %s",
+		    strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+static int run_daemon(struct mreleased *d, const struct options *o)
+{
+	struct events e = { 0 };
+	sigset_t all;
+	int ret;
+
+	/* Before the threads: they must not take a signal of ours. */
+	sigemptyset(&all);
+	sigaddset(&all, SIGTERM);
+	sigaddset(&all, SIGINT);
+	sigaddset(&all, SIGHUP);
+	sigaddset(&all, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	notify_open();
+	raise_limits();
+	ret = mreleased_open(d);
+	if (!ret)
+		ret = open_events(&e, d);
+	if (ret) {
+		say(SAY_ERROR, "cannot start: %s", strerror(-ret));
+		return 1;
+	}
+	secure_ourselves(o);
+	e.watchdog_ns = notify_watchdog_ns();
+	mreleased_start(d);
+	notify("READY=1\nSTATUS=watching");
+	run(&e, d, o);
+	notify("STOPPING=1");
+	trace_close(&d->trace);
+	if (e.status_fd >= 0)
+		unlink(d->config.status_socket);
+	say(SAY_INFO, "ending");
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct mreleased *d = &daemon_state;
+	struct options o;
+	int ret = options_parse(argc, argv, &o);
+
+	if (ret)
+		return ret - 1;
+	say_open(false, o.syslog);
+	ret = load(&d->config, &o);
+	if (o.mode == MODE_CHECK_CONFIG)
+		return ret ? 2 : 0;
+	if (ret)
+		return 2;
+	if (o.mode == MODE_PRINT_CONFIG) {
+		config_print(&d->config, stdout);
+		return fflush(stdout) ? 1 : 0;
+	}
+	if (o.mode == MODE_STATUS)
+		return status_main(d->config.status_socket, &o);
+	if (o.mode == MODE_SIMULATE)
+		return simulate(o.trace, &d->config, stdout);
+	say_open(d->config.debug, o.syslog);
+	return run_daemon(d, &o);
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* Who is to go first, last or never. */
+#include <errno.h>
+#include <fnmatch.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy.h"
+#include "rules.h"
+#include "text.h"
+
+static const char *const subjects[] = {
+	[RULE_COMM] = "comm",	  [RULE_CMDLINE] = "cmdline",
+	[RULE_CGROUP] = "cgroup", [RULE_UNIT] = "unit",
+	[RULE_USER] = "user",
+};
+
+const char *rule_subject_name(enum rule_subject subject)
+{
+	return subjects[subject];
+}
+
+const char *rule_kind_name(enum rule_kind kind)
+{
+	return kind == RULE_PREFER ? "Prefer" :
+	       kind == RULE_AVOID  ? "Avoid" :
+	       kind == RULE_NEVER  ? "Never" :
+				     "Whole";
+}
+
+static int find_user(struct rule *rule, char *why, size_t size)
+{
+	const char *p = rule->text;
+	struct passwd *pw;
+	uint64_t number;
+
+	if (text_number(&p, &number) && !*p && number < UINT32_MAX) {
+		rule->uid = (uid_t)number;
+		return 0;
+	}
+	pw = getpwnam(rule->text);
+	if (!pw) {
+		snprintf(why, size, "there is no user \"%s\"", rule->text);
+		return -EINVAL;
+	}
+	rule->uid = pw->pw_uid;
+	return 0;
+}
+
+int rules_add(struct rules *r, enum rule_kind kind, enum rule_subject subject,
+	      const char *text, char *why, size_t why_size)
+{
+	struct rule *rule = &r->rules[r->nr];
+	int ret = 0;
+
+	if (r->nr == MAX_RULES) {
+		snprintf(why, why_size, "more than %d rules", MAX_RULES);
+		return -ENOSPC;
+	}
+	if (kind == RULE_WHOLE && subject != RULE_CGROUP &&
+	    subject != RULE_UNIT) {
+		snprintf(why, why_size, "only cgroup: and unit: go as a whole");
+		return -EINVAL;
+	}
+	/* An empty expression would match every process. */
+	if (!*text) {
+		snprintf(why, why_size, "an empty pattern");
+		return -EINVAL;
+	}
+	*rule = (struct rule){ .kind = kind, .subject = subject };
+	rule->text = strdup(text);
+	if (!rule->text)
+		return -ENOMEM;
+	if (subject == RULE_COMM || subject == RULE_CMDLINE) {
+		ret = regcomp(&rule->regex, text, REG_EXTENDED | REG_NOSUB);
+		if (ret) {
+			regerror(ret, &rule->regex, why, why_size);
+			ret = -EINVAL;
+		}
+	} else if (subject == RULE_USER) {
+		ret = find_user(rule, why, why_size);
+	}
+	if (ret) {
+		free(rule->text);
+		return ret;
+	}
+	r->nr++;
+	r->subjects |= 1u << subject;
+	return 0;
+}
+
+int rules_add_line(struct rules *r, enum rule_kind kind, const char *line,
+		   char *why, size_t why_size)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(subjects); i++) {
+		size_t len = strlen(subjects[i]);
+
+		if (!strncmp(line, subjects[i], len) && line[len] == ':') {
+			line += len + 1;
+			line += strspn(line, " \t");
+			return rules_add(r, kind, (enum rule_subject)i, line,
+					 why, why_size);
+		}
+	}
+	return rules_add(r, kind, RULE_COMM, line, why, why_size);
+}
+
+void rules_clear(struct rules *r)
+{
+	for (size_t i = 0; i < r->nr; i++) {
+		struct rule *rule = &r->rules[i];
+
+		if (rule->subject == RULE_COMM || rule->subject == RULE_CMDLINE)
+			regfree(&rule->regex);
+		free(rule->text);
+	}
+	memset(r, 0, sizeof(*r));
+}
+
+/* Any component of the path that is a unit, the innermost or not. */
+static bool unit_matches(const char *pattern, const char *cgroup)
+{
+	const char *p = cgroup;
+	char name[256];
+	size_t len;
+
+	while (*p) {
+		p += strspn(p, "/");
+		len = strcspn(p, "/");
+		if (len && len < sizeof(name)) {
+			memcpy(name, p, len);
+			name[len] = '\0';
+			if (!fnmatch(pattern, name, 0))
+				return true;
+		}
+		p += len;
+	}
+	return false;
+}
+
+bool rules_whole(const struct rules *r, const char *cgroup)
+{
+	const char *name = strrchr(cgroup, '/');
+
+	for (size_t i = 0; i < r->nr; i++) {
+		const struct rule *rule = &r->rules[i];
+
+		if (rule->kind != RULE_WHOLE)
+			continue;
+		if (rule->subject == RULE_CGROUP ?
+			    !fnmatch(rule->text, cgroup, 0) :
+			    name && !fnmatch(rule->text, name + 1, 0))
+			return true;
+	}
+	return false;
+}
+
+static bool matches(const struct rule *rule, const char *comm,
+		    const char *cmdline, const char *cgroup, uid_t uid)
+{
+	switch (rule->subject) {
+	case RULE_COMM:
+		return !regexec(&rule->regex, comm, 0, NULL, 0);
+	case RULE_CMDLINE:
+		return cmdline && !regexec(&rule->regex, cmdline, 0, NULL, 0);
+	case RULE_CGROUP:
+		return cgroup && !fnmatch(rule->text, cgroup, 0);
+	case RULE_UNIT:
+		return cgroup && unit_matches(rule->text, cgroup);
+	case RULE_USER:
+		return rule->uid == uid;
+	}
+	return false;
+}
+
+uint32_t rules_match(const struct rules *r, const char *comm,
+		     const char *cmdline, const char *cgroup, uid_t uid)
+{
+	static const uint32_t flags[] = {
+		[RULE_PREFER] = CANDIDATE_PREFER,
+		[RULE_AVOID] = CANDIDATE_AVOID,
+		[RULE_NEVER] = CANDIDATE_NEVER,
+		[RULE_WHOLE] = 0,
+	};
+	uint32_t found = 0;
+
+	for (size_t i = 0; i < r->nr; i++)
+		if (matches(&r->rules[i], comm, cmdline, cgroup, uid))
+			found |= flags[r->rules[i].kind];
+	/*
+	 * What could not be read may be what a rule protects.  Better the
+	 * next one goes.
+	 */
+	for (size_t i = 0; i < r->nr; i++)
+		if (r->rules[i].kind == RULE_NEVER &&
+		    ((r->rules[i].subject == RULE_CMDLINE && !cmdline) ||
+		     ((r->rules[i].subject == RULE_CGROUP ||
+		       r->rules[i].subject == RULE_UNIT) &&
+		      !cgroup)))
+			found |= CANDIDATE_NEVER;
+	return found;
+}

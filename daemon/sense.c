@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/* The one reader of the machine's memory. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sense.h"
+#include "text.h"
+
+int sense_parse_meminfo(const char *text, struct snapshot *s)
+{
+	uint64_t cached = 0, buffers = 0, swap_cached = 0;
+
+	if (!text_field(text, "MemTotal", &s->total_bytes) || !s->total_bytes)
+		return -EINVAL;
+	text_field(text, "MemFree", &s->free_bytes);
+	text_field(text, "Cached", &cached);
+	text_field(text, "Buffers", &buffers);
+	text_field(text, "SwapCached", &swap_cached);
+	text_field(text, "SwapTotal", &s->swap_total_bytes);
+	text_field(text, "SwapFree", &s->swap_free_bytes);
+	text_field(text, "AnonPages", &s->anon_bytes);
+	text_field(text, "Shmem", &s->shmem_bytes);
+	text_field(text, "Hugetlb", &s->hugetlb_bytes);
+	text_field(text, "SUnreclaim", &s->slab_bytes);
+	s->cache_bytes = cached + buffers;
+	s->cache_bytes -= s->shmem_bytes < s->cache_bytes ? s->shmem_bytes :
+							    s->cache_bytes;
+	/* Linux 3.14.  Before, an estimate that errs on the low side. */
+	if (!text_field(text, "MemAvailable", &s->available_bytes))
+		s->available_bytes = s->free_bytes + s->cache_bytes / 2;
+	if (s->available_bytes > s->total_bytes)
+		s->available_bytes = s->total_bytes;
+	if (s->swap_free_bytes > s->swap_total_bytes)
+		s->swap_free_bytes = s->swap_total_bytes;
+	return 0;
+}
+
+static bool stall_total(const char *text, const char *name, uint64_t *ret)
+{
+	const char *line = strstr(text, name), *p, *end;
+
+	if (!line)
+		return false;
+	end = strchr(line, '\n');
+	p = strstr(line, "total=");
+	if (!p || (end && p > end))
+		return false;
+	p += strlen("total=");
+	return text_number(&p, ret);
+}
+
+int sense_parse_pressure(const char *text, struct snapshot *s)
+{
+	if (!stall_total(text, "some ", &s->some_us) ||
+	    !stall_total(text, "full ", &s->full_us))
+		return -EINVAL;
+	s->has |= SNAPSHOT_PSI;
+	return 0;
+}
+
+void sense_parse_vmstat(const char *text, struct snapshot *s)
+{
+	uint64_t both;
+
+	/* Linux 5.9 counts them apart. */
+	if (!text_field(text, "workingset_refault_file", &s->refault_file) &&
+	    text_field(text, "workingset_refault", &both))
+		s->refault_file = both;
+	text_field(text, "workingset_refault_anon", &s->refault_anon);
+	text_field(text, "pswpin", &s->swapped_in);
+	text_field(text, "oom_kill", &s->oom_kills);
+	s->has |= SNAPSHOT_VMSTAT;
+}
+
+static int open_file(const char *root, const char *path)
+{
+	char full[PATH_MAX];
+
+	if (snprintf(full, sizeof(full), "%s%s", root, path) >=
+	    (int)sizeof(full))
+		return -1;
+	return open(full, O_RDONLY | O_CLOEXEC);
+}
+
+static int open_cgroup(struct sense *s, const char *cgroup)
+{
+	static const char *const v1[SENSE_FILES] = {
+		[SENSE_USAGE] = "memory.usage_in_bytes",
+		[SENSE_LIMIT] = "memory.limit_in_bytes",
+		[SENSE_SWAP_USAGE] = "memory.memsw.usage_in_bytes",
+		[SENSE_SWAP_LIMIT] = "memory.memsw.limit_in_bytes",
+		[SENSE_STAT] = "memory.stat",
+	};
+	static const char *const v2[SENSE_FILES] = {
+		[SENSE_USAGE] = "memory.current",
+		[SENSE_LIMIT] = "memory.max",
+		[SENSE_SWAP_USAGE] = "memory.swap.current",
+		[SENSE_SWAP_LIMIT] = "memory.swap.max",
+		[SENSE_STAT] = "memory.stat",
+	};
+	const char *const *names;
+
+	s->cgroup_fd = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->cgroup_fd < 0)
+		return -errno;
+	s->v1 = !faccessat(s->cgroup_fd, "memory.usage_in_bytes", F_OK, 0);
+	names = s->v1 ? v1 : v2;
+	for (int i = SENSE_USAGE; i < SENSE_FILES; i++)
+		s->fds[i] =
+			openat(s->cgroup_fd, names[i], O_RDONLY | O_CLOEXEC);
+	/* Without a memory controller there is nothing to watch. */
+	if (s->fds[SENSE_USAGE] < 0 || s->fds[SENSE_STAT] < 0)
+		return -EOPNOTSUPP;
+	s->fds[SENSE_PRESSURE] =
+		openat(s->cgroup_fd, "memory.pressure", O_RDONLY | O_CLOEXEC);
+	return 0;
+}
+
+int sense_open(struct sense *s, const char *cgroup, const char *root)
+{
+	int ret;
+
+	memset(s, 0, sizeof(*s));
+	for (int i = 0; i < SENSE_FILES; i++)
+		s->fds[i] = -1;
+	s->trigger_fd = s->cgroup_fd = -1;
+	s->fds[SENSE_MEMINFO] = open_file(root, "/proc/meminfo");
+	if (s->fds[SENSE_MEMINFO] < 0)
+		return -errno;
+	s->fds[SENSE_VMSTAT] = open_file(root, "/proc/vmstat");
+	if (cgroup) {
+		ret = open_cgroup(s, cgroup);
+		if (ret)
+			sense_close(s);
+		return ret;
+	}
+	s->fds[SENSE_PRESSURE] = open_file(root, "/proc/pressure/memory");
+	return 0;
+}
+
+void sense_close(struct sense *s)
+{
+	for (int i = 0; i < SENSE_FILES; i++)
+		if (s->fds[i] >= 0)
+			close(s->fds[i]);
+	if (s->trigger_fd >= 0)
+		close(s->trigger_fd);
+	if (s->cgroup_fd >= 0)
+		close(s->cgroup_fd);
+}
+
+int sense_arm(struct sense *s, const char *root, unsigned int stall_us,
+	      unsigned int window_us)
+{
+	char path[PATH_MAX], text[64];
+	int fd, len;
+
+	snprintf(path, sizeof(path), "%s/proc/pressure/memory", root);
+	for (;; window_us = 2000000) {
+		if (s->cgroup_fd >= 0)
+			fd = openat(s->cgroup_fd, "memory.pressure",
+				    O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		else
+			fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0)
+			return s->trigger_error = -errno;
+		len = snprintf(text, sizeof(text), "some %u %u", stall_us,
+			       window_us);
+		/* The kernel wants the NUL as well. */
+		if (write(fd, text, (size_t)len + 1) == len + 1)
+			break;
+		s->trigger_error = -errno;
+		close(fd);
+		if (window_us == 2000000)
+			return s->trigger_error;
+	}
+	s->trigger_fd = fd;
+	s->trigger_error = 0;
+	return 0;
+}
+
+static bool read_number(struct sense *s, enum sense_file file, uint64_t *ret)
+{
+	const char *p = s->buf;
+
+	/* "max" is no number: no limit. */
+	return s->fds[file] >= 0 &&
+	       text_read(s->fds[file], s->buf, sizeof(s->buf)) > 0 &&
+	       text_number(&p, ret);
+}
+
+static uint64_t minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* The limit is what is there, unless the machine has less. */
+static int read_cgroup(struct sense *s, struct snapshot *snap)
+{
+	uint64_t usage, limit, machine = snap->total_bytes, swap_usage;
+	uint64_t inactive = 0, active = 0, swap_limit;
+	const char *t = s->v1 ? "total_" : "";
+	char name[40];
+
+#define STAT(field, to)                                  \
+	(snprintf(name, sizeof(name), "%s%s", t, field), \
+	 text_field(s->buf, name, to))
+
+	if (!read_number(s, SENSE_USAGE, &usage))
+		return -EIO;
+	if (!read_number(s, SENSE_LIMIT, &limit) || limit > machine)
+		limit = machine;
+	snap->swap_total_bytes = snap->swap_free_bytes = 0;
+	if (read_number(s, SENSE_SWAP_USAGE, &swap_usage) &&
+	    read_number(s, SENSE_SWAP_LIMIT, &swap_limit) &&
+	    swap_limit < (uint64_t)1 << 60) {
+		/* v1 counts memory and swap in one. */
+		if (s->v1) {
+			swap_limit = minus(swap_limit, limit);
+			swap_usage = minus(swap_usage, usage);
+		}
+		snap->swap_total_bytes = swap_limit;
+		snap->swap_free_bytes = minus(swap_limit, swap_usage);
+	}
+	if (text_read(s->fds[SENSE_STAT], s->buf, sizeof(s->buf)) < 0)
+		return -EIO;
+	STAT("inactive_file", &inactive);
+	STAT("active_file", &active);
+	snap->anon_bytes = snap->shmem_bytes = 0;
+	STAT(s->v1 ? "rss" : "anon", &snap->anon_bytes);
+	STAT("shmem", &snap->shmem_bytes);
+	STAT("workingset_refault_file", &snap->refault_file);
+	STAT("workingset_refault_anon", &snap->refault_anon);
+#undef STAT
+	snap->cache_bytes = inactive + active;
+	snap->hugetlb_bytes = snap->slab_bytes = 0;
+	snap->total_bytes = limit;
+	snap->free_bytes = minus(limit, usage);
+	/* As the kernel does for MemAvailable: half of what is in use stays. */
+	snap->available_bytes = snap->free_bytes + inactive + active / 2;
+	if (snap->available_bytes > limit)
+		snap->available_bytes = limit;
+	snap->has |= SNAPSHOT_CGROUP;
+	return 0;
+}
+
+int sense_read(struct sense *s, struct snapshot *ret)
+{
+	struct snapshot snap = { .time_ns = clock_ns() };
+	ssize_t n;
+	int error;
+
+	n = text_read(s->fds[SENSE_MEMINFO], s->buf, sizeof(s->buf));
+	if (n < 0)
+		return (int)n;
+	error = sense_parse_meminfo(s->buf, &snap);
+	if (error)
+		return error;
+	if (s->fds[SENSE_VMSTAT] >= 0 &&
+	    text_read(s->fds[SENSE_VMSTAT], s->buf, sizeof(s->buf)) > 0)
+		sense_parse_vmstat(s->buf, &snap);
+	if (s->cgroup_fd >= 0)
+		error = read_cgroup(s, &snap);
+	if (error)
+		return error;
+	if (s->fds[SENSE_PRESSURE] >= 0 &&
+	    text_read(s->fds[SENSE_PRESSURE], s->buf, sizeof(s->buf)) > 0)
+		sense_parse_pressure(s->buf, &snap);
+	*ret = snap;
+	return 0;
+}

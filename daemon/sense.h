@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one reader of the machine's memory: meminfo, pressure, vmstat, or the
+ * files of one cgroup, v1 or v2.  Every file is opened at the start and only
+ * read afterwards.
+ */
+#ifndef MRELEASED_SENSE_H
+#define MRELEASED_SENSE_H
+
+#include <stdbool.h>
+
+#include "snapshot.h"
+
+enum sense_file {
+	SENSE_MEMINFO,
+	SENSE_PRESSURE,
+	SENSE_VMSTAT,
+	/* Of the cgroup, if there is one. */
+	SENSE_USAGE,
+	SENSE_LIMIT,
+	SENSE_SWAP_USAGE,
+	SENSE_SWAP_LIMIT,
+	SENSE_STAT,
+	SENSE_FILES,
+};
+
+struct sense {
+	/* -1: not there. */
+	int fds[SENSE_FILES];
+	/* Polled: the kernel says here that tasks stall.  -1: no PSI. */
+	int trigger_fd;
+	/* Why there is no trigger, -errno. */
+	int trigger_error;
+	/* Directory of the cgroup, -1: the whole machine. */
+	int cgroup_fd;
+	bool v1;
+	char buf[16384];
+};
+
+/*
+ * Return: 0 or -errno.  @cgroup is the path of a cgroup's directory, NULL for
+ * the whole machine; @root stands before /proc, "" but for tests.
+ */
+int sense_open(struct sense *s, const char *cgroup, const char *root);
+void sense_close(struct sense *s);
+/* Opens and allocates nothing.  Return: 0 or -errno. */
+int sense_read(struct sense *s, struct snapshot *ret);
+/*
+ * Arm a PSI trigger: @stall_us of partial stall within @window_us.  Windows
+ * that are no multiple of 2 s need CAP_SYS_RESOURCE; without it 2 s is tried.
+ */
+int sense_arm(struct sense *s, const char *root, unsigned int stall_us,
+	      unsigned int window_us);
+
+/* The texts, for tests and the fuzzer: -EINVAL if what must be is missing. */
+int sense_parse_meminfo(const char *text, struct snapshot *s);
+int sense_parse_pressure(const char *text, struct snapshot *s);
+void sense_parse_vmstat(const char *text, struct snapshot *s);
+
+#endif /* MRELEASED_SENSE_H */

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/* Every process that could be chosen. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "memory.h"
+#include "rules.h"
+#include "table.h"
+#include "text.h"
+
+/* Of the kernel's task flags, in /proc/PID/stat. */
+#define PF_EXITING 0x00000004u
+#define PF_KTHREAD 0x00200000u
+/* Growth is measured over one to two of these. */
+#define WINDOW_NS (2 * NS_PER_S)
+/* An older measure says nothing about the last seconds. */
+#define STALE_NS (10 * NS_PER_S)
+#define UNITS_NS (60 * NS_PER_S)
+/* Who has less is not looked at closer. */
+#define SMALL_PAGES 64
+
+/* We cannot report on our own end, and our parents' is ours. */
+static void find_own(struct table *t)
+{
+	struct process_stat st;
+	pid_t pid = getpid();
+	char path[32];
+
+	while (pid > 1 && t->nr_own < ARRAY_SIZE(t->own)) {
+		t->own[t->nr_own++] = pid;
+		snprintf(path, sizeof(path), "%d/stat", pid);
+		if (text_read_at(t->proc_fd, path, t->buf, sizeof(t->buf)) <=
+			    0 ||
+		    process_parse_stat(t->buf, &st))
+			break;
+		pid = st.ppid;
+	}
+}
+
+int table_open(struct table *t, const char *root, int cgroup_fd,
+	       const struct rules *rules)
+{
+	char path[PATH_MAX];
+
+	memset(t, 0, sizeof(*t));
+	t->cgroup_fd = cgroup_fd;
+	t->rules = rules;
+	snprintf(path, sizeof(path), "%s/proc", root);
+	t->proc_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t->proc_fd < 0)
+		return -errno;
+	t->c = memory_map(MAX_CANDIDATES * sizeof(*t->c));
+	t->old_c = memory_map(MAX_CANDIDATES * sizeof(*t->c));
+	t->m = memory_map(MAX_CANDIDATES * sizeof(*t->m));
+	t->old_m = memory_map(MAX_CANDIDATES * sizeof(*t->m));
+	t->pids = memory_map(MAX_CANDIDATES * sizeof(*t->pids));
+	if (!t->c || !t->old_c || !t->m || !t->old_m || !t->pids)
+		return -ENOMEM;
+	find_own(t);
+	return units_open(&t->units);
+}
+
+static int32_t find_pid(const struct candidate *c, size_t nr, pid_t pid)
+{
+	size_t low = 0, high = nr;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (c[mid].pid < pid)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < nr && c[low].pid == pid ? (int32_t)low : -1;
+}
+
+struct candidate *table_find(struct table *t, pid_t pid, uint64_t start)
+{
+	int32_t i = find_pid(t->c, t->nr, pid);
+
+	return i >= 0 && t->c[i].start == start ? &t->c[i] : NULL;
+}
+
+static bool is_own(const struct table *t, pid_t pid)
+{
+	for (size_t i = 0; i < t->nr_own; i++)
+		if (t->own[i] == pid)
+			return true;
+	return false;
+}
+
+static void measure_growth(struct candidate *c, const struct memory_of *m)
+{
+	uint64_t bytes = c->anon_bytes + c->swap_bytes;
+
+	c->growth_bytes = bytes > m->base_bytes[0] ? bytes - m->base_bytes[0] :
+						     0;
+	c->shmem_growth_bytes = c->shmem_bytes > m->base_shmem[0] ?
+					c->shmem_bytes - m->base_shmem[0] :
+					0;
+}
+
+void table_update(struct table *t, struct candidate *c, const char *status)
+{
+	uint64_t threads = 1;
+
+	/* An exited leader shows nothing of what its threads have. */
+	text_field(status, "Threads", &threads);
+	if (!strstr(status, "\nVmRSS:")) {
+		if (threads <= 1)
+			c->flags |= CANDIDATE_DYING;
+		return;
+	}
+	process_parse_status(status, c);
+	measure_growth(c, &t->m[c - t->c]);
+}
+
+static void ask_rules(struct table *t, struct candidate *c, struct memory_of *m)
+{
+	uint32_t need = t->rules->subjects;
+	char *cmdline = NULL, *cgroup = NULL;
+	uint32_t unit, flags = 0;
+	static char line[4096], where[4096];
+	char path[32];
+	ssize_t n;
+
+	if (need & 1u << RULE_CMDLINE) {
+		snprintf(path, sizeof(path), "%d/cmdline", c->pid);
+		n = text_read_at(t->proc_fd, path, line, sizeof(line));
+		for (ssize_t i = 0; i + 1 < n; i++)
+			if (!line[i])
+				line[i] = ' ';
+		cmdline = n >= 0 ? line : NULL;
+	}
+	snprintf(path, sizeof(path), "%d/cgroup", c->pid);
+	n = text_read_at(t->proc_fd, path, where, sizeof(where));
+	m->unit = 0;
+	if (n > 0) {
+		unit = units_find(&t->units, t->rules, where);
+		m->unit = t->units.u[unit].whole;
+		flags = t->units.u[unit].flags;
+		cgroup = units_rule_path(where);
+	}
+	m->rule_flags = flags |
+			rules_match(t->rules, c->comm, cmdline, cgroup, c->uid);
+	m->rules_known = true;
+}
+
+static bool read_process(struct table *t, pid_t pid, struct candidate *c,
+			 struct process_stat *st)
+{
+	char path[32];
+
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%d/stat", pid);
+	n = text_read_at(t->proc_fd, path, t->buf, sizeof(t->buf));
+	t->starved |= n < 0 && no_descriptors((int)-n);
+	if (n <= 0 || process_parse_stat(t->buf, st))
+		return false;
+	*c = (struct candidate){ .pid = pid,
+				 .parent = -1,
+				 .start = st->start,
+				 .session = st->session,
+				 .pgrp = st->pgrp,
+				 .uid = (uid_t)-1 };
+	memcpy(c->comm, st->comm, sizeof(c->comm));
+	if (st->kernel_flags & PF_KTHREAD)
+		return false;
+	if (pid == 1 || is_own(t, pid))
+		c->flags |= CANDIDATE_NEVER;
+	/* Of a leader that has exited, other threads may live. */
+	if ((st->kernel_flags & PF_EXITING || st->state == 'Z' ||
+	     st->state == 'X') &&
+	    st->threads <= 1)
+		c->flags |= CANDIDATE_DYING;
+	if (st->session == pid && st->tty)
+		c->flags |= CANDIDATE_TERMINAL;
+	return true;
+}
+
+/* The leader has exited: its memory is seen through another thread. */
+static pid_t living_thread(struct table *t, pid_t pid)
+{
+	char path[32];
+	pid_t found = pid;
+	long n = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "%d/task", pid);
+	fd = openat(t->proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return pid;
+	n = syscall(SYS_getdents64, fd, t->buf, sizeof(t->buf));
+	for (long at = 0; at < n;) {
+		struct linux_dirent64 *d = (void *)(t->buf + at);
+		const char *p = d->name;
+		uint64_t tid;
+
+		if (text_number(&p, &tid) && !*p && (pid_t)tid != pid)
+			found = (pid_t)tid;
+		at += d->reclen;
+	}
+	close(fd);
+	return found;
+}
+
+static void read_closer(struct table *t, struct candidate *c,
+			const struct process_stat *st)
+{
+	const char *p = t->buf;
+	int64_t adj;
+	char path[48];
+
+	if (st->state == 'Z' && st->threads > 1)
+		snprintf(path, sizeof(path), "%d/task/%d/status", c->pid,
+			 living_thread(t, c->pid));
+	else
+		snprintf(path, sizeof(path), "%d/status", c->pid);
+	if (text_read_at(t->proc_fd, path, t->buf, sizeof(t->buf)) > 0)
+		process_parse_status(t->buf, c);
+	snprintf(path, sizeof(path), "%d/oom_score_adj", c->pid);
+	if (text_read_at(t->proc_fd, path, t->buf, sizeof(t->buf)) > 0 &&
+	    text_signed(&p, &adj))
+		c->oom_score_adj = (int32_t)adj;
+	if (c->oom_score_adj == -1000)
+		c->flags |= CANDIDATE_NEVER;
+}
+
+static void add_process(struct table *t, pid_t pid, size_t *old, bool rebase)
+{
+	struct candidate *c = &t->c[t->nr];
+	struct memory_of *m = &t->m[t->nr];
+	struct process_stat st;
+
+	if (!read_process(t, pid, c, &st))
+		return;
+	while (*old < t->old_nr && t->old_c[*old].pid < pid)
+		++*old;
+	if (*old < t->old_nr && t->old_c[*old].pid == pid &&
+	    t->old_m[*old].start == st.start) {
+		*m = t->old_m[*old];
+		/* A program that was replaced may have another name. */
+		if (strcmp(c->comm, t->old_c[*old].comm))
+			m->rules_known = false;
+	} else {
+		*m = (struct memory_of){ .start = st.start };
+		c->flags |= CANDIDATE_NEW;
+	}
+	if (st.rss_pages >= SMALL_PAGES || t->swap || st.state == 'Z') {
+		read_closer(t, c, &st);
+		if (!m->rules_known)
+			ask_rules(t, c, m);
+		c->flags |= m->rule_flags;
+		c->unit = m->unit;
+	}
+	if (rebase) {
+		m->base_bytes[0] = m->base_bytes[1] =
+			c->anon_bytes + c->swap_bytes;
+		m->base_shmem[0] = m->base_shmem[1] = c->shmem_bytes;
+	}
+	measure_growth(c, m);
+	c->age_s = (int64_t)(st.start / (uint64_t)sysconf(_SC_CLK_TCK));
+	/* Until all are known. */
+	c->parent = st.ppid;
+	t->nr++;
+}
+
+/* What needs all of them: parents, and whose shmem is whose. */
+static void finish(struct table *t, const struct snapshot *now)
+{
+	struct candidate *most = NULL;
+	uint64_t second = 0;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	for (size_t i = 0; i < t->nr; i++) {
+		struct candidate *c = &t->c[i];
+
+		c->parent = find_pid(t->c, t->nr, c->parent);
+		c->age_s = ts.tv_sec > c->age_s ? ts.tv_sec - c->age_s : 0;
+		if (!most || c->shmem_bytes > most->shmem_bytes) {
+			second = most ? most->shmem_bytes : 0;
+			most = c;
+		} else if (c->shmem_bytes > second) {
+			second = c->shmem_bytes;
+		}
+	}
+	/* What only one has so much of is probably not shared. */
+	if (most)
+		most->shmem_own_bytes = most->shmem_bytes - second;
+	if (now->time_ns - t->base[1].time_ns < WINDOW_NS)
+		return;
+	for (size_t i = 0; i < t->nr; i++) {
+		struct memory_of *m = &t->m[i];
+
+		m->base_bytes[0] = m->base_bytes[1];
+		m->base_shmem[0] = m->base_shmem[1];
+		m->base_bytes[1] = t->c[i].anon_bytes + t->c[i].swap_bytes;
+		m->base_shmem[1] = t->c[i].shmem_bytes;
+	}
+	t->base[0] = t->base[1];
+	t->base[1] = (struct base){ now->time_ns, now->available_bytes,
+				    now->shmem_bytes };
+}
+
+static void swap_tables(struct table *t)
+{
+	struct candidate *c = t->c;
+	struct memory_of *m = t->m;
+	size_t nr = t->nr;
+
+	t->c = t->old_c;
+	t->m = t->old_m;
+	t->nr = t->old_nr;
+	t->old_c = c;
+	t->old_m = m;
+	t->old_nr = nr;
+}
+
+int table_sweep(struct table *t, const struct snapshot *now)
+{
+	int64_t begin = clock_ns();
+	bool rebase = !t->swept_ns || begin - t->swept_ns > STALE_NS;
+	size_t old = 0;
+	int ret;
+
+	/* What owners say of their cgroups may change; a minute is soon. */
+	if (units_full(&t->units) || begin - t->units.since_ns > UNITS_NS)
+		table_forget_rules(t, t->rules);
+	t->swap = now->swap_total_bytes > now->swap_free_bytes;
+	ret = table_list(t);
+	if (ret)
+		return ret;
+	swap_tables(t);
+	t->nr = 0;
+	for (size_t i = 0; i < t->nr_pids && !t->starved; i++)
+		if (!i || t->pids[i] != t->pids[i - 1])
+			add_process(t, t->pids[i], &old, rebase);
+	if (t->starved) {
+		swap_tables(t);
+		return -EMFILE;
+	}
+	if (rebase)
+		t->base[0] = t->base[1] = (struct base){ now->time_ns,
+							 now->available_bytes,
+							 now->shmem_bytes };
+	finish(t, now);
+	t->swept_ns = clock_ns();
+	t->took_ns = t->swept_ns - begin;
+	return 0;
+}
+
+void table_forget_rules(struct table *t, const struct rules *rules)
+{
+	t->rules = rules;
+	units_forget(&t->units);
+	for (size_t i = 0; i < t->nr; i++)
+		t->m[i].rules_known = false;
+}
+
+void table_view(const struct table *t, const struct snapshot *now,
+		struct policy_view *view)
+{
+	view->candidates = t->c;
+	view->nr_candidates = t->nr;
+	view->growth_ns = now->time_ns - t->base[0].time_ns;
+	/* Too short to tell growth from noise. */
+	if (!t->base[0].time_ns || view->growth_ns < 50 * NS_PER_MS)
+		view->growth_ns = 0;
+	view->available_growth_bytes = (int64_t)now->available_bytes -
+				       (int64_t)t->base[0].available_bytes;
+	view->shmem_growth_bytes =
+		(int64_t)now->shmem_bytes - (int64_t)t->base[0].shmem_bytes;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every process that could be chosen: one sweep over /proc, or over the members of a
+ * cgroup.  All memory is mapped at the start.
+ */
+#ifndef MRELEASED_TABLE_H
+#define MRELEASED_TABLE_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "policy.h"
+#include "units.h"
+
+struct rules;
+
+/* What a sweep remembers of a process for the next one. */
+struct memory_of {
+	uint64_t start;
+	/* Anonymous and swapped bytes, and shmem, at two times past. */
+	uint64_t base_bytes[2];
+	uint64_t base_shmem[2];
+	/* CANDIDATE_* of the rules, once they were asked. */
+	uint32_t rule_flags;
+	/* The cgroup with which it goes, 0: none. */
+	uint32_t unit;
+	/* Bits of those with whom it goes (struck.c). */
+	uint32_t struck;
+	bool rules_known;
+};
+
+struct base {
+	/* 0: there is none. */
+	int64_t time_ns;
+	uint64_t available_bytes;
+	uint64_t shmem_bytes;
+};
+
+struct table {
+	/* By PID, ascending. */
+	struct candidate *c;
+	struct memory_of *m;
+	size_t nr;
+	/* Of the sweep before; swapped with each. */
+	struct candidate *old_c;
+	struct memory_of *old_m;
+	size_t old_nr;
+	/* [0] is the older one, against which growth is measured. */
+	struct base base[2];
+	int64_t swept_ns;
+	/* How long the last sweep took. */
+	int64_t took_ns;
+	/* No descriptor was left to read one with. */
+	bool starved;
+	/* Processes for which there was no room. */
+	size_t left_out;
+	int proc_fd;
+	/* -1: all processes. */
+	int cgroup_fd;
+	pid_t *pids;
+	size_t nr_pids;
+	/* Ours and our ancestors'. */
+	pid_t own[16];
+	size_t nr_own;
+	const struct rules *rules;
+	struct units units;
+	bool swap;
+	char buf[32768];
+};
+
+/* Maps everything.  Return: 0 or -errno. */
+int table_open(struct table *t, const char *root, int cgroup_fd,
+	       const struct rules *rules);
+/*
+ * Look at all processes.  Return: 0 or -errno, -EMFILE where descriptors are
+ * short, and the table is as it was.
+ */
+int table_sweep(struct table *t, const struct snapshot *now);
+/* The rules have changed. */
+void table_forget_rules(struct table *t, const struct rules *rules);
+/* NULL: not there. */
+struct candidate *table_find(struct table *t, pid_t pid, uint64_t start);
+/* Growth over what time, and what the system did in it. */
+void table_view(const struct table *t, const struct snapshot *now,
+		struct policy_view *view);
+/* The numbers of /proc/PID/status, read anew; opens nothing. */
+void table_update(struct table *t, struct candidate *c, const char *status);
+
+/* pids.c */
+
+struct linux_dirent64 {
+	uint64_t ino;
+	int64_t off;
+	unsigned short reclen;
+	unsigned char type;
+	char name[];
+};
+
+/* Fills pids, sorted.  Return: 0 or -errno. */
+int table_list(struct table *t);
+/* Is this the error of a descriptor that was not to be had? */
+bool no_descriptors(int error);
+
+/* process.c: the texts of one process */
+
+struct process_stat {
+	char comm[16];
+	char state;
+	pid_t ppid;
+	pid_t session;
+	int tty;
+	uint32_t kernel_flags;
+	unsigned int threads;
+	pid_t pgrp;
+	uint64_t start;
+	uint64_t rss_pages;
+};
+
+int process_parse_stat(const char *text, struct process_stat *ret);
+/* anon, shmem and swap, and the user; what is missing is 0. */
+void process_parse_status(const char *text, struct candidate *c);
+
+#endif /* MRELEASED_TABLE_H */

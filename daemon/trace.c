@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/* What was seen and decided, written by a thread. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "text.h"
+#include "trace.h"
+
+static void write_out(struct trace *t)
+{
+	while (t->out != t->in) {
+		uint64_t from = t->out % TRACE_BUFFER;
+		uint64_t len = t->in - t->out;
+		ssize_t n;
+
+		if (from + len > TRACE_BUFFER)
+			len = TRACE_BUFFER - from;
+		n = write(t->fd, t->buf + from, len);
+		/* A full disk: what is in the ring is given up. */
+		t->out += n > 0 ? (uint64_t)n : len;
+	}
+}
+
+static void *writer(void *arg)
+{
+	struct trace *t = arg;
+
+	for (;;) {
+		while (sem_wait(&t->go))
+			;
+		write_out(t);
+	}
+	return NULL;
+}
+
+int trace_open(struct trace *t, const char *path)
+{
+	t->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (t->fd < 0)
+		return -errno;
+	t->buf = mmap(NULL, TRACE_BUFFER, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (t->buf == MAP_FAILED || sem_init(&t->go, 0, 0)) {
+		close(t->fd);
+		t->buf = NULL;
+		return -errno;
+	}
+	return -pthread_create(&t->writer, NULL, writer, t);
+}
+
+void trace_close(struct trace *t)
+{
+	if (!t->buf)
+		return;
+	pthread_cancel(t->writer);
+	pthread_join(t->writer, NULL);
+	write_out(t);
+	close(t->fd);
+	munmap(t->buf, TRACE_BUFFER);
+	t->buf = NULL;
+}
+
+static void put(struct trace *t, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static void put(struct trace *t, const char *format, ...)
+{
+	char line[512];
+	va_list ap;
+	size_t len;
+	int n;
+
+	va_start(ap, format);
+	n = vsnprintf(line, sizeof(line), format, ap);
+	va_end(ap);
+	len = n < (int)sizeof(line) ? (size_t)n : sizeof(line) - 1;
+	if (n < 0 || t->in - t->out + len > TRACE_BUFFER) {
+		t->lost++;
+		return;
+	}
+	for (size_t i = 0; i < len; i++)
+		t->buf[(t->in + i) % TRACE_BUFFER] = line[i];
+	t->in += len;
+}
+
+static void put_snapshot(struct trace *t, const struct snapshot *s)
+{
+	put(t,
+	    "S %" PRId64 " %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+	    " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+	    " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+	    " %" PRIu64 " %" PRIu64 "\n",
+	    s->time_ns, s->has, s->total_bytes, s->available_bytes,
+	    s->free_bytes, s->swap_total_bytes, s->swap_free_bytes,
+	    s->anon_bytes, s->shmem_bytes, s->cache_bytes, s->hugetlb_bytes,
+	    s->slab_bytes, s->some_us, s->full_us, s->refault_file,
+	    s->refault_anon, s->swapped_in, s->oom_kills);
+}
+
+/* The name is in hexadecimal: it may have blanks, newlines, anything. */
+static void put_candidate(struct trace *t, const struct candidate *c)
+{
+	char comm[2 * sizeof(c->comm) + 1];
+
+	for (size_t i = 0; i < sizeof(c->comm); i++)
+		snprintf(comm + 2 * i, 3, "%02x", (unsigned char)c->comm[i]);
+	put(t,
+	    "C %d %d %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+	    " %" PRIu64 " %" PRIu64 " %" PRId64 " %d %d %u %d %u %u %s\n",
+	    c->pid, c->parent, c->start, c->anon_bytes, c->shmem_bytes,
+	    c->shmem_own_bytes, c->swap_bytes, c->growth_bytes,
+	    c->shmem_growth_bytes, c->age_s, c->session, c->pgrp, c->unit,
+	    c->oom_score_adj, c->flags, c->uid, comm);
+}
+
+static void put_release(struct trace *t, size_t i, const struct release_view *r)
+{
+	put(t,
+	    "R %zu %d %d %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64
+	    " %" PRIu64 " %" PRIu64 " %" PRIu64 " %d\n",
+	    i, r->phase, r->pid, r->asked_ns, r->killed_ns, r->done_ns,
+	    r->grace_ns, r->expected_bytes, r->released_bytes,
+	    r->outstanding_bytes, r->verified);
+}
+
+void trace_add(struct trace *t, const struct policy_view *v,
+	       const struct decision *d)
+{
+	const struct snapshot *s = &v->history[v->nr_history - 1];
+	pid_t victim = 0;
+
+	if (!t->buf)
+		return;
+	put_snapshot(t, s);
+	put(t,
+	    "G %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\n",
+	    v->growth_ns, v->available_growth_bytes, v->shmem_growth_bytes,
+	    v->release_ns, v->acted_ns);
+	/* All of them where it matters, else now and then. */
+	if (d->level >= LEVEL_LOW ||
+	    s->time_ns - t->candidates_ns > 10 * NS_PER_S) {
+		put(t, "N %zu\n", v->nr_candidates);
+		for (size_t i = 0; i < v->nr_candidates; i++)
+			put_candidate(t, &v->candidates[i]);
+		t->candidates_ns = s->time_ns;
+	}
+	for (size_t i = 0; i < v->nr_releases; i++)
+		if (v->releases[i].phase != RELEASE_NONE)
+			put_release(t, i, &v->releases[i]);
+	if (d->action == ACTION_KILL || d->action == ACTION_ASK)
+		victim = v->candidates[d->victim].pid;
+	put(t, "D %d %d %d %d %d\n", d->level, d->action, d->reason, victim,
+	    d->tree);
+	sem_post(&t->go);
+}

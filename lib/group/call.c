@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The caller's side of a group's release.
+ *
+ * The work is a helper's (group.c), which opens, compares and traces members.
+ * Each of these can wait for a lock of a member's for as long as that member
+ * likes:
+ *
+ *	the helper			a member
+ *					execve(): cred_guard_mutex, waits for a
+ *					thread that a debugger holds
+ *	PTRACE_SEIZE: waits for it
+ *	... and the SIGKILL that would end both waits comes after this
+ *
+ * So the caller's thread, which has nothing else to do, watches.  The helper
+ * says whom it is about to touch.  When it neither runs nor gets on for 50 ms,
+ * the kill is the caller's: one write to cgroup.kill, opened before anything
+ * else.  Where there is no such file (v1, a tree), or where the helper hangs
+ * on after the kill, it is ended, which lets go of all that it traced, and
+ * another begins anew.  A member on which two hung, or one after the kill, is
+ * only signalled from then on (hands_off).
+ */
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "group/group.h"
+
+/* Without getting on, before the kill and after it. */
+#define STALL_NS	(50 * NSEC_PER_MSEC)
+#define STALL_KILLED_NS (250 * NSEC_PER_MSEC)
+/* The same while the member is runnable and has no CPU. */
+#define STALL_BUSY_NS (400 * NSEC_PER_MSEC)
+/* For the preparation as a whole: this, and more for each member. */
+#define PREPARE_NS	  (50 * NSEC_PER_MSEC)
+#define PREPARE_MEMBER_NS (500 * NSEC_PER_USEC)
+/* Past the deadline, before a helper is given up; and then for its end. */
+#define GIVE_UP_NS (400 * NSEC_PER_MSEC)
+#define END_NS	   (100 * NSEC_PER_MSEC)
+/* For the last of a helper's exit. */
+#define REAP_NS (50 * NSEC_PER_MSEC)
+
+/* When the helper was last seen to get on. */
+struct progress {
+	uint32_t touches;
+	int64_t cpu_ns;
+	int64_t since_ns;
+};
+
+static int64_t helper_cpu_ns(const struct helper *h)
+{
+	/* The clock of a process, by its number: CPUCLOCK_SCHED. */
+	struct timespec ts = { 0 };
+
+	sys_clock_gettime((int)(~(uint32_t)h->pid << 3 | 2), &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+/*
+ * In a fork bomb of hundreds, a member that holds its mmap_lock in fork() may get a CPU
+ * only after hundreds of milliseconds.  A helper that waits for that lock is not stuck.
+ * There is a limit all the same: only the member's main thread is seen to be runnable,
+ * and another thread may hold the lock.
+ */
+static bool stalled(struct call *c, const struct group *g, struct progress *p)
+{
+	uint32_t touches = __atomic_load_n(&c->touches, __ATOMIC_ACQUIRE);
+	pid_t member = __atomic_load_n(&c->touching, __ATOMIC_ACQUIRE);
+	int64_t cpu = helper_cpu_ns(&g->helper), now = now_ns();
+
+	if (!member || touches != p->touches || cpu != p->cpu_ns) {
+		*p = (struct progress){ touches, cpu, now };
+		return false;
+	}
+	if (now - p->since_ns < (call_killed(c) ? STALL_KILLED_NS : STALL_NS) ||
+	    helper_runs(&g->helper))
+		return false;
+	return now - p->since_ns >= STALL_BUSY_NS || !process_runs(member);
+}
+
+bool call_killed(const struct call *c)
+{
+	return __atomic_load_n(&c->kill_ns, __ATOMIC_ACQUIRE) != 0;
+}
+
+/* Who comes first has the clock; that the other kills, too, does no harm. */
+void call_kill_begins(struct call *c)
+{
+	int64_t nobody = 0;
+
+	__atomic_compare_exchange_n(&c->kill_ns, &nobody, now_ns(), false,
+				    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static bool kill_is_late(const struct call *c)
+{
+	int64_t due = __atomic_load_n(&c->due_ns, __ATOMIC_ACQUIRE);
+
+	/* The soft signal has its time. */
+	if (!due)
+		return false;
+	due += PREPARE_NS + (int64_t)c->listed * PREPARE_MEMBER_NS;
+	return now_ns() >= deadline_min(due, c->base.deadline_ns);
+}
+
+/* In the caller's thread; false: it may not, or has no file for it. */
+static bool kill_now(struct call *c)
+{
+	if (c->is_tree || !cgroup_has_kill(&c->files) ||
+	    c->base.opts.flags & MRELEASE_DRY_RUN)
+		return false;
+	if (!c->checked && call_check(c, c->fd, &c->rep) < 0)
+		return false;
+	call_kill_begins(c);
+	c->late = true;
+	return cgroup_kill_all(&c->files) == 0;
+}
+
+static void wake(uint32_t *word, uint32_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+	sys_futex(word, FUTEX_WAKE, 1, NULL);
+}
+
+/*
+ * The helper has opened the number of a tree's root.  It is the process of our
+ * handle if that one is still there: a number is not used again before.
+ */
+static void answer(struct call *c)
+{
+	int ret;
+
+	if (__atomic_load_n(&c->root_is, __ATOMIC_ACQUIRE) != ROOT_ASKED)
+		return;
+	ret = sys_pidfd_send_signal(c->fd, 0);
+	wake(&c->root_is, ret == -ESRCH ? ROOT_GONE : ROOT_SAME);
+}
+
+int call_ask_root(struct call *c, struct helper *h)
+{
+	struct timespec ts = { .tv_nsec = 100 * NSEC_PER_MSEC };
+
+	wake(&c->root_is, ROOT_ASKED);
+	/* The caller waits for our end. */
+	sys_futex(&h->alive, FUTEX_WAKE, 1, NULL);
+	while (__atomic_load_n(&c->root_is, __ATOMIC_ACQUIRE) == ROOT_ASKED)
+		sys_futex(&c->root_is, FUTEX_WAIT, ROOT_ASKED, &ts);
+	return c->root_is == ROOT_SAME ? 0 : -ESRCH;
+}
+
+/* 1: it has ended. */
+static int wait_a_moment(struct helper *h, int64_t ns)
+{
+	struct timespec ts = { .tv_nsec = ns };
+	uint32_t alive = __atomic_load_n(&h->alive, __ATOMIC_ACQUIRE);
+
+	if (!alive)
+		return 1;
+	sys_futex(&h->alive, FUTEX_WAIT, alive, &ts);
+	return !__atomic_load_n(&h->alive, __ATOMIC_ACQUIRE);
+}
+
+static bool gone_by(struct helper *h, int64_t until)
+{
+	while (!wait_a_moment(h, 10 * NSEC_PER_MSEC))
+		if (now_ns() >= until)
+			return false;
+	return true;
+}
+
+/*
+ * It has left our memory.  Its exit may hang a little later, in the close of
+ * the copy of a file of the host's whose file system has gone; then it stays
+ * behind, and is a zombie once that is over.
+ */
+static void helper_reap(struct helper *h)
+{
+	int64_t until = now_ns() + REAP_NS;
+
+	while (sys_wait4(h->pid, NULL, __WALL | WNOHANG) == 0 &&
+	       now_ns() < until)
+		pause_until(now_ns() + NSEC_PER_MSEC / 8);
+}
+
+static void helper_sigkill(const struct helper *h)
+{
+	if (helper_is_alive(h))
+		sys_kill(h->pid, SIGKILL);
+}
+
+/* 1: it uses our memory no more, and has been waited for. */
+static bool end_one(struct helper *h, int64_t until)
+{
+	if (h->pid <= 0)
+		return true;
+	if (!gone_by(h, until))
+		return false;
+	helper_reap(h);
+	return true;
+}
+
+/*
+ * All that there are, dead or alive.  The helper first: with it the kernel lets
+ * go of what it traced, but not before it has closed its files, and it
+ * closes none as long as a worker, or the keeper, has the same.  False: SIGKILL does not move one of
+ * them.  Then the memory is not given back, ever.
+ */
+static bool end_helpers(struct group *g)
+{
+	int64_t now = now_ns(), last = g->call->last_ns;
+	int64_t until = deadline_min(now + NSEC_PER_SEC,
+				     deadline_add(MAX(last, now), END_NS));
+	bool gone;
+
+	helper_sigkill(&g->helper);
+	gone = end_one(&g->helper, until);
+	watchdog_tell(g);
+	helper_sigkill(&g->keeper);
+	for (unsigned int i = 0; i < MAX_WORKERS; i++)
+		if (g->workers[i])
+			helper_sigkill(&g->workers[i]->helper);
+	for (unsigned int i = 0; i < MAX_WORKERS; i++)
+		if (g->workers[i])
+			gone &= end_one(&g->workers[i]->helper, until);
+	gone &= end_one(&g->keeper, until);
+	return end_one(&g->watchdog.helper, until) && gone;
+}
+
+enum outcome {
+	OVER,
+	/* It hangs on a member: once more, without that one. */
+	AGAIN,
+};
+
+/* While the helper works. */
+static enum outcome watch(struct call *c, struct group *g)
+{
+	struct progress p = { 0 };
+	bool may_kill = true;
+
+	while (!wait_a_moment(&g->helper, 10 * NSEC_PER_MSEC)) {
+		bool late, hangs;
+
+		answer(c);
+		if (now_ns() >= c->last_ns)
+			return OVER;
+		hangs = stalled(c, g, &p);
+		late = !call_killed(c) && kill_is_late(c);
+		if (may_kill && !call_killed(c) && (hangs || late)) {
+			may_kill = kill_now(c);
+			if (may_kill)
+				continue;
+		}
+		if (!hangs)
+			continue;
+		if (c->nr_stuck + 2 > ARRAY_SIZE(c->stuck))
+			return OVER;
+		c->stuck[c->nr_stuck++] = c->touching;
+		/* Before the kill it may have been for want of a CPU. */
+		if (call_killed(c))
+			c->stuck[c->nr_stuck++] = c->touching;
+		return AGAIN;
+	}
+	return OVER;
+}
+
+static struct group *group_new(struct call *c)
+{
+	struct group *g = pages_reserve(sizeof(*g));
+
+	if (!g)
+		return NULL;
+	c->touching = 0;
+	c->root_is = ROOT_UNKNOWN;
+	g->call = c;
+	g->ops = c->ops;
+	g->base = c->base;
+	group_init(g);
+	return g;
+}
+
+static void members_out(const struct group *g, struct mrelease_report *members,
+			size_t *nr_members)
+{
+	size_t room = nr_members && members ? *nr_members : 0;
+	size_t n = MIN(room, g->nr);
+	size_t stride = n ? members[0].size : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct mrelease_report *m =
+			(void *)((char *)members + i * stride);
+
+		m->size = stride;
+		report_out(&g->victims[i]->rep, m);
+	}
+	if (nr_members)
+		*nr_members = n;
+}
+
+/* The members were killed, and their memory was not inspected. */
+static void members_unseen(struct group *g)
+{
+	for (size_t i = 0; i < g->nr; i++) {
+		struct mrelease_report *m = &g->victims[i]->rep;
+
+		m->stage = MAX(m->stage, MRELEASE_STAGE_KILLED);
+		m->result = MRELEASE_UNCONFIRMED;
+		m->verified = 0;
+		for (unsigned int k = 0; k < MRELEASE_CACHE; k++)
+			account_settle(&m->kinds[k], UINT64_MAX,
+				       MRELEASE_REASON_UNKNOWN, 0);
+		account_total(m);
+		verdict_add(&g->rep, m);
+	}
+	account_total(&g->rep);
+}
+
+/* The helper did not get to its end. */
+static int cut_short(struct call *c, struct group *g)
+{
+	if (!call_killed(c))
+		return now_ns() >= c->base.deadline_ns ? -ETIMEDOUT : -EINTR;
+	g->rep.stage = MRELEASE_STAGE_KILLED;
+	g->rep.result = MRELEASE_UNCONFIRMED;
+	memset(g->rep.kinds, 0, sizeof(g->rep.kinds));
+	members_unseen(g);
+	g->rep.notes |= MRELEASE_NOTE_HANDLES;
+	if (c->late)
+		g->rep.notes |= MRELEASE_NOTE_NOT_READY;
+	g->rep.members = MAX(g->nr, c->listed);
+	g->rep.members_verified = 0;
+	g->rep.verified = 0;
+	g->rep.evidence = MRELEASE_EVIDENCE_NONE;
+	g->rep.release_ns = -1;
+	g->rep.prepare_ns = c->kill_ns - c->base.start_ns;
+	if (!c->is_tree && c->files.v2 &&
+	    cgroup_wait_unpopulated(&c->files, c->base.deadline_ns) > 0) {
+		g->rep.stage = MRELEASE_STAGE_EXITED;
+		g->rep.exit_ns = now_ns() - c->kill_ns;
+	} else {
+		g->rep.notes |= MRELEASE_NOTE_NOT_EXITED;
+	}
+	return 0;
+}
+
+/* Nothing of it is used any more, unless it could not be ended. */
+static void group_drop(struct group *g, bool ended)
+{
+	if (!ended)
+		return;
+	workers_free(g);
+	group_free(g);
+}
+
+static int call_run(struct call *c, struct mrelease_report *report,
+		    struct mrelease_report *members, size_t *nr_members)
+{
+	enum outcome out;
+	struct group *g;
+	bool ended;
+	int ret;
+
+	for (;;) {
+		g = group_new(c);
+		if (!g)
+			return bare_run(c, report, nr_members, -ENOMEM);
+		ret = helper_start(&g->helper);
+		ended = true;
+		if (ret < 0)
+			break;
+		out = watch(c, g);
+		ended = end_helpers(g);
+		if (out == OVER || g->done)
+			break;
+		group_drop(g, ended);
+	}
+	if (g->done)
+		ret = g->ret;
+	/* We killed them, and they had gone before they were listed. */
+	if (g->done && ret == -ESRCH && c->late)
+		ret = cut_short(c, g);
+	else if (!g->done && ret == 0)
+		ret = cut_short(c, g);
+	if (!call_killed(c) && (g->done ? is_scarcity(ret) : ret < 0)) {
+		/* None was to be had, or none could get as far as the kill. */
+		group_drop(g, ended);
+		return bare_run(c, report, nr_members, ret);
+	}
+	g->rep.error = ret;
+	report_out(&g->rep, report);
+	members_out(g, members, nr_members);
+	group_drop(g, ended);
+	return ret;
+}
+
+int group_run(int fd, const struct group_ops *ops,
+	      const struct mrelease_opts *opts, struct mrelease_report *report,
+	      struct mrelease_report *members, size_t *nr_members)
+{
+	struct mrelease_opts o;
+	struct call c;
+	int ret;
+
+	if (!report_ok(report))
+		return -EINVAL;
+	/* The size of the first is the stride of all. */
+	if (members && nr_members && *nr_members && !report_ok(members))
+		return report_error(-EINVAL, report);
+	ret = opts_check(opts, &o);
+	if (ret < 0 || fd < 0)
+		return report_error(ret < 0 ? ret : -EBADF, report);
+	memset(&c, 0, sizeof(c));
+	c.ops = ops;
+	c.fd = fd;
+	cgroup_files_init(&c.files);
+	release_init(&c.base, &o, o.deadline_ns);
+	self_list_ancestors(&c.base.self);
+	cpus_get(&c.base.cpus);
+	c.base.online_cpus = cpus_online();
+	c.due_ns = c.base.start_ns;
+	c.last_ns = deadline_add(MAX(c.base.deadline_ns, c.base.start_ns),
+				 GIVE_UP_NS);
+	c.rep.size = sizeof(c.rep);
+	c.rep.release_ns = -1;
+	c.rep.exit_ns = -1;
+	c.rep.result = MRELEASE_FAILED;
+	ret = ops->open(&c);
+	if (ret == 0) {
+		ret = call_run(&c, report, members, nr_members);
+	} else {
+		call_refused(&c.rep, ret);
+		c.rep.error = ret;
+		report_out(&c.rep, report);
+		if (nr_members)
+			*nr_members = 0;
+	}
+	cgroup_files_close(&c.files);
+	return ret;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pages that are in no page table any more, and not free: pinned for a device
+ * or io_uring (FOLL_PIN).  The counters of the system are moved by every
+ * process.  So frames are noted while they are mapped, and /proc/kpageflags says
+ * afterwards what they are:
+ *
+ *	anonymous, in no page table	it has not been freed: that is when it
+ *					ceases to be anonymous
+ *	of shmem, in no page table	its object has gone, and it has not
+ *	anything else			free, or somebody else's by now
+ *
+ * But for the last few that a CPU has put aside to add them to the LRU lists: each
+ * CPU keeps up to 31, anonymous and unmapped, until it adds more, which an idle one
+ * does not.  A pinned page is on a list, as a rule; one of these is not.
+ */
+#include <string.h>
+
+#include "process/process.h"
+
+/* <linux/kernel-page-flags.h> */
+#define KPF_ANON       (1ULL << 12)
+#define KPF_SWAPBACKED (1ULL << 14)
+#define KPF_HUGE       (1ULL << 17)
+#define KPF_LRU	       (1ULL << 5)
+/* Of several pages: never put aside, and in older kernels not told of each page. */
+#define KPF_COMPOUND (1ULL << 15 | 1ULL << 16)
+
+enum now { FREE, PUT_ASIDE, HELD };
+
+void held_init(struct held *h)
+{
+	h->flags_fd = h->counts_fd = -EBADF;
+	h->nr = 0;
+}
+
+void held_close(struct held *h)
+{
+	close_keep(&h->flags_fd);
+	close_keep(&h->counts_fd);
+	h->nr = 0;
+}
+
+static bool held_open(struct held *h)
+{
+	if (h->flags_fd == -EBADF) {
+		h->flags_fd =
+			sys_openat(AT_FDCWD, "/proc/kpageflags", O_RDONLY);
+		h->counts_fd =
+			sys_openat(AT_FDCWD, "/proc/kpagecount", O_RDONLY);
+	}
+	return h->flags_fd >= 0 && h->counts_fd >= 0;
+}
+
+static bool read_word(int fd, uint64_t frame, uint64_t *ret)
+{
+	return sys_pread(fd, ret, 8, frame * 8) == 8;
+}
+
+bool held_note(struct held *h, enum held_type type, uint64_t word,
+	       uint64_t bytes, unsigned int object)
+{
+	uint64_t frame = word & PM_FRAME, flags;
+	struct held_frame *f = &h->frame[h->nr];
+
+	/* 0: not shown to us. */
+	if (!frame || h->nr == MAX_HELD || !held_open(h) ||
+	    !read_word(h->flags_fd, frame, &flags))
+		return false;
+	f->frame = frame;
+	f->pages = bytes / getpagesize();
+	f->object = object;
+	f->type = type == HELD_ANON && flags & KPF_HUGE ? HELD_HUGE : type;
+	h->nr++;
+	return true;
+}
+
+static enum now what_is(const struct held *h, const struct held_frame *f)
+{
+	uint64_t flags, count;
+
+	if (!read_word(h->flags_fd, f->frame, &flags))
+		return HELD;
+	if (f->type == HELD_OBJECT ?
+		    !(flags & KPF_SWAPBACKED) || flags & KPF_ANON :
+		    !(flags & KPF_ANON))
+		return FREE;
+	/* Mapped: it was freed, and is somebody else's. */
+	if (read_word(h->counts_fd, f->frame, &count) && count)
+		return FREE;
+	return flags & (KPF_LRU | KPF_COMPOUND | KPF_HUGE) ? HELD : PUT_ASIDE;
+}
+
+unsigned int held_count(const struct held *h, const struct held_row *row,
+			enum held_type type, unsigned int *ret_noted,
+			unsigned int *ret_aside)
+{
+	unsigned int nr = 0;
+
+	*ret_noted = 0;
+	*ret_aside = 0;
+	for (unsigned int i = row->first; i < row->first + row->nr; i++) {
+		const struct held_frame *f = &h->frame[i];
+
+		if (f->type != type)
+			continue;
+		(*ret_noted)++;
+		switch (what_is(h, f)) {
+		case FREE:
+			break;
+		case PUT_ASIDE:
+			(*ret_aside)++;
+			break;
+		case HELD:
+			nr++;
+			break;
+		}
+	}
+	return nr;
+}
+
+uint64_t held_object(const struct held *h, unsigned int object,
+		     unsigned int *ret_noted, uint64_t *ret_aside)
+{
+	uint64_t pages[] = { [FREE] = 0, [PUT_ASIDE] = 0, [HELD] = 0 };
+
+	*ret_noted = 0;
+	for (unsigned int i = 0; i < h->nr; i++) {
+		const struct held_frame *f = &h->frame[i];
+
+		if (f->type != HELD_OBJECT || f->object != object)
+			continue;
+		(*ret_noted)++;
+		pages[what_is(h, f)] += f->pages;
+	}
+	*ret_aside = pages[PUT_ASIDE] * getpagesize();
+	return pages[HELD] * getpagesize();
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* What mreleased does while memory is coming back, and after. */
+#include "course.h"
+
+static void release(enum release_phase phase, int64_t ms_ago)
+{
+	int64_t then = m.now.time_ns - ms_ago * NS_PER_MS;
+
+	m.releases[1] = (struct release_view){
+		.phase = phase,
+		.pid = 1006,
+		.asked_ns = then,
+		.killed_ns = then,
+		.done_ns = then,
+		.grace_ns = 2 * NS_PER_S,
+		.expected_bytes = 400 * MIB,
+	};
+	m.c[6].flags |= CANDIDATE_DYING;
+}
+
+/* The heart of it: while memory is coming back nobody else dies. */
+static void test_no_second_kill_while_releasing(void **state)
+{
+	static const int64_t ages[] = { 0, 1, 100, 1000, 1999 };
+
+	(void)state;
+	innocents();
+	hog(400, 300);
+	look(0, 600);
+	fall(1000, 10);
+	for (size_t i = 0; i < ARRAY_SIZE(ages); i++) {
+		release(RELEASE_KILLED, ages[i]);
+		expect(ACTION_NONE, REASON_RELEASING, NULL);
+	}
+	/* It does not come: the next, and never the same. */
+	release(RELEASE_KILLED, 2001);
+	expect(ACTION_KILL, REASON_CRITICAL, "innocent");
+}
+
+static void test_settle_after_release(void **state)
+{
+	(void)state;
+	innocents();
+	hog(400, 300);
+	look(0, 600);
+	fall(1000, 10);
+	release(RELEASE_DONE, 0);
+	expect(ACTION_NONE, REASON_SETTLE, NULL);
+	release(RELEASE_DONE, 149);
+	expect(ACTION_NONE, REASON_SETTLE, NULL);
+	/* Back, and not enough. */
+	release(RELEASE_DONE, 151);
+	expect(ACTION_KILL, REASON_CRITICAL, "innocent");
+}
+
+/*
+ * The hog is dead, and somebody holds what it had: nothing falls any more, and
+ * what stalled or fell before was its doing.  The others are innocent.
+ */
+static void test_dead_and_held(void **state)
+{
+	(void)state;
+	innocents();
+	hog(400, 300);
+	m.c[6].flags |= CANDIDATE_DYING;
+	look(0, 400);
+	for (int i = 0; i < 220; i++) {
+		m.now.full_us += 40000;
+		look(50, 400 - (uint64_t)i * 3 / 2);
+	}
+	/* It has ended now, and 72 MiB are left. */
+	m.acted_ns = m.now.time_ns + 1;
+	for (int i = 0; i < 150; i++) {
+		m.now.full_us += 15000;
+		look(50, 72 + (uint64_t)i % 3);
+		assert_int_equal(decide().action, ACTION_NONE);
+	}
+	/* Stalled for long since then, and badly: that is not its doing. */
+	for (int i = 0; i < 300; i++) {
+		m.now.full_us += 40000;
+		look(50, 72);
+	}
+	expect(ACTION_KILL, REASON_STALL, "innocent");
+}
+
+static void test_asked(void **state)
+{
+	struct decision d;
+
+	(void)state;
+	innocents();
+	hog(400, 30);
+	look(0, 100);
+	fall(2000, 80);
+	release(RELEASE_ASKED, 500);
+	expect(ACTION_NONE, REASON_ASKED, NULL);
+	release(RELEASE_ASKED, 2000);
+	d = decide();
+	assert_int_equal(d.action, ACTION_ESCALATE);
+	assert_int_equal(d.reason, REASON_GRACE_OVER);
+	assert_int_equal(d.victim, 1);
+	/* At the second line there is no grace. */
+	fall(1000, 45);
+	release(RELEASE_ASKED, 500);
+	d = decide();
+	assert_int_equal(d.action, ACTION_ESCALATE);
+	assert_int_equal(d.victim, 1);
+}
+
+/* The kernel's victim is as good as ours, and dies as slowly. */
+static void test_kernel_was_faster(void **state)
+{
+	(void)state;
+	innocents();
+	hog(400, 300);
+	look(0, 600);
+	fall(1000, 10);
+	m.now.oom_kills++;
+	look(10, 10);
+	expect(ACTION_NONE, REASON_KERNEL_OOM, NULL);
+	fall(1000, 10);
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		course_test(test_no_second_kill_while_releasing),
+		course_test(test_settle_after_release),
+		course_test(test_dead_and_held),
+		course_test(test_asked),
+		course_test(test_kernel_was_faster),
+	};
+
+	cmocka_set_test_filter(getenv("MRELEASE_TEST"));
+	return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
+}

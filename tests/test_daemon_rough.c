@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mreleased where things are missing, full, stopped or gone, and where nothing
+ * happens at all.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "machine.h"
+
+static void read_pressure(char *text, size_t size)
+{
+	int fd = open("/proc/pressure/memory", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, text, size - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+	if (fd >= 0)
+		close(fd);
+}
+
+/* With enough memory, it is asleep and small. */
+static void test_idle(void **state)
+{
+	char before[256], after[256];
+	long long wake_ups, rss;
+
+	(void)state;
+	need_root();
+	if (access("/proc/pressure/memory", R_OK | W_OK))
+		skip_test("psi", "no pressure trigger: it has to look");
+	whole_machine = true;
+	start_daemon(NULL, "--dryrun", "-o", "StatusSocket=", NULL);
+	read_pressure(before, sizeof(before));
+	wake_ups =
+		process_status(daemon_run.pid, "voluntary_ctxt_switches", 10);
+	sleep(3);
+	wake_ups =
+		process_status(daemon_run.pid, "voluntary_ctxt_switches", 10) -
+		wake_ups;
+	read_pressure(after, sizeof(after));
+	rss = process_status(daemon_run.pid, "VmRSS", 10);
+	print_message("# idle: %lld wake-ups in 3 s, %lld KiB resident\n",
+		      wake_ups, rss);
+	/* Where somebody stalls, or a gigabyte is not left, it looks. */
+	if (!strcmp(before, after) && strstr(daemon_run.log, " GiB available"))
+		assert_true(wake_ups <= 1);
+	/* 2 MiB, and what a longer list of processes takes. */
+	assert_true(rss > 0 && rss <= 4096);
+	stop_daemon();
+}
+
+/* Is the hog killed, and nobody else? */
+static void expect_it_works(void)
+{
+	pid_t hog;
+
+	start_innocents();
+	hog = start_process("hog", 300, 100, NULL);
+	expect_signal(hog, SIGKILL);
+	expect_said("are back after");
+	expect_innocents_live();
+	expect_no_oom();
+	stop_daemon();
+}
+
+static void few_descriptors(void)
+{
+	/* Those that it always has, and a few. */
+	struct rlimit few = { 24, 24 };
+
+	setrlimit(RLIMIT_NOFILE, &few);
+}
+
+/* Whom it cannot prepare, it kills unprepared. */
+static void test_few_descriptors(void **state)
+{
+	(void)state;
+	make_machine();
+	before_daemon = few_descriptors;
+	start_daemon(NULL, NULL);
+	expect_it_works();
+}
+
+/* Where it cannot write, it says so, and goes on. */
+static void test_full_disk(void **state)
+{
+	(void)state;
+	make_machine();
+	start_daemon(NULL, "--record", "/dev/full", "--metrics",
+		     "/dev/full/metrics", "--status-socket", "/dev/full/status",
+		     NULL);
+	expect_it_works();
+	expect_text(daemon_run.log, "/dev/full/metrics: Not a directory");
+}
+
+static void hide_processes(void)
+{
+	if (unshare(CLONE_NEWNS) ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("proc", "/proc", "proc", 0, "hidepid=2"))
+		dprintf(STDERR_FILENO, "killing at: hidepid: %s\n",
+			strerror(errno));
+}
+
+/* As ProtectProc=invisible of the unit does it, with its capabilities. */
+static void test_hidepid(void **state)
+{
+	(void)state;
+	make_machine();
+	if (access(beside("filter"), X_OK))
+		skip_test("seccomp", "no libseccomp to build the filter with");
+	as_unit = true;
+	before_daemon = hide_processes;
+	start_daemon(NULL, NULL);
+	as_unit = false;
+	if (strstr(daemon_run.log, "killing at: hidepid")) {
+		stop_daemon();
+		skip_test("hidepid", "/proc cannot be mounted here");
+	}
+	expect_it_works();
+}
+
+static bool is_stopped(void *arg)
+{
+	return process_state(*(pid_t *)arg) == 'T';
+}
+
+static bool is_big(void *arg)
+{
+	return process_status(*(pid_t *)arg, "RssAnon", 10) >= 185 * 1024;
+}
+
+/* What happened while it was stopped is seen when it goes on. */
+static void test_stopped(void **state)
+{
+	pid_t hog;
+
+	(void)state;
+	make_machine();
+	start_daemon(NULL, NULL);
+	start_innocents();
+	stops_expected = true;
+	kill(daemon_run.pid, SIGSTOP);
+	wait_until(is_stopped, &daemon_run.pid, "mreleased to be stopped");
+	hog = start_process("hog", 185, 0, NULL);
+	wait_until(is_big, &hog, "the hog to have its memory");
+	kill(daemon_run.pid, SIGCONT);
+	expect_signal(hog, SIGKILL);
+	expect_said("are back after");
+	expect_innocents_live();
+	stop_daemon();
+	expect_not_said("(innocent-0):");
+}
+
+/* Without the cgroup there is nothing to watch; it is no reason to end. */
+static void test_cgroup_gone(void **state)
+{
+	(void)state;
+	make_machine();
+	start_daemon(NULL, NULL);
+	assert_int_equal(rmdir(machine.path), 0);
+	expect_said("cannot read memory");
+	stop_daemon();
+}
+
+/* What the unit leaves open, as systemd counts it: tenths. */
+static void test_exposure(void **state)
+{
+	char command[PATH_MAX + 128];
+
+	(void)state;
+	/* systemd 250 looks at files. */
+	if (system("systemd-analyze security --offline=true "
+		   "--threshold=100 systemd-journald.service >/dev/null 2>&1"))
+		skip_test("systemd", "no systemd-analyze security --offline");
+	snprintf(command, sizeof(command),
+		 "systemd-analyze security --offline=true --no-pager "
+		 "--threshold=15 '%s' | tail -n 1 | sed 's/^/# /' >&2; "
+		 "systemd-analyze security --offline=true --no-pager "
+		 "--threshold=15 '%s' >/dev/null 2>&1",
+		 beside("../daemon/mreleased.service"),
+		 beside("../daemon/mreleased.service"));
+	assert_int_equal(system(command), 0);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		harness_test(test_idle),
+		harness_test(test_few_descriptors),
+		harness_test(test_full_disk),
+		harness_test(test_hidepid),
+		harness_test(test_stopped),
+		harness_test(test_cgroup_gone),
+		harness_test(test_exposure),
+	};
+
+	return run_group(tests);
+}

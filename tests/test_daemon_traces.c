@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Recorded courses, decided again: as they were, and on a machine that is
+ * faster or slower.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "config.h"
+#include "say.h"
+#include "trace.h"
+
+static char out[65536];
+
+/* The trace with all of its times in @percent of what they were. */
+static void write_scaled(const char *name, int percent, FILE *to)
+{
+	char path[4096], line[1024];
+	FILE *from;
+
+	snprintf(path, sizeof(path), TRACES "/%s.trace", name);
+	from = fopen(path, "re");
+	assert_non_null(from);
+	while (fgets(line, sizeof(line), from)) {
+		long long ns;
+		int at;
+
+		/* Releases are those of then: none of them is under way now. */
+		if (line[0] == 'R')
+			continue;
+		if ((line[0] == 'S' || line[0] == 'G') &&
+		    sscanf(line + 1, " %lld%n", &ns, &at) == 1)
+			fprintf(to, "%c %lld%s", line[0], ns / 100 * percent,
+				line + 1 + at);
+		else
+			fputs(line, to);
+	}
+	fclose(from);
+}
+
+/* What mreleased --simulate says of it. */
+static void replay(const char *name, int percent)
+{
+	char path[] = "/tmp/mreleased-trace-XXXXXX";
+	static struct config config;
+	int fd = mkstemp(path);
+	FILE *f;
+
+	assert_true(fd >= 0);
+	f = fdopen(fd, "w");
+	assert_non_null(f);
+	write_scaled(name, percent, f);
+	assert_int_equal(fclose(f), 0);
+	config_defaults(&config);
+	memset(out, 0, sizeof(out));
+	f = fmemopen(out, sizeof(out) - 1, "w");
+	assert_non_null(f);
+	assert_int_equal(simulate(path, &config, f), 0);
+	fclose(f);
+	unlink(path);
+	config_clear(&config);
+}
+
+/* It gives everything back by itself: nobody goes, at any speed. */
+static void test_spike(void **state)
+{
+	(void)state;
+	for (int percent = 60; percent <= 400; percent += 20) {
+		replay("spike", percent);
+		print_message("# in %d %% of the time\n", percent);
+		assert_non_null(strstr(out, " 0 kills now, "));
+	}
+}
+
+/* It does not: it goes, and it alone, before memory is gone. */
+static void test_fast(void **state)
+{
+	(void)state;
+	for (int percent = 20; percent <= 400; percent += 20) {
+		const char *kill, *line;
+		double left;
+
+		replay("fast", percent);
+		kill = strstr(out, "kill 239 (hog-fast)");
+		assert_non_null(kill);
+		assert_null(strstr(out, "innocent"));
+		/* "100.159 s, 49.0 MiB available" stands before it. */
+		line = strstr(out, " s, ");
+		assert_true(line && line < kill);
+		left = strtod(line + 4, NULL);
+		print_message("# in %d %% of the time: at %.1f MiB\n", percent,
+			      left);
+		assert_true(left > 40 && left < 98);
+	}
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_spike),
+		cmocka_unit_test(test_fast),
+	};
+
+	cmocka_set_test_filter(getenv("MRELEASE_TEST"));
+	return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory that is in no page table after the exit, and not free all the same. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "own.h"
+
+#define SIZE (16 * MIB)
+/* Within what anybody may lock. */
+#define SECRET (7 * MIB)
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
+#endif
+#define PINNED(rep)  (&(rep)->kinds[MRELEASE_PINNED])
+#define SPECIAL(rep) (&(rep)->kinds[MRELEASE_SPECIAL])
+
+static int secret_memfd(void)
+{
+	int fd = syscall(SYS_memfd_secret, O_CLOEXEC);
+
+	if (fd < 0)
+		skip_test("kernel", "no memfd_secret (secretmem.enable)");
+	assert_int_equal(ftruncate(fd, SECRET), 0);
+	return fd;
+}
+
+static char *secret;
+
+static void map_secret(int fd)
+{
+	secret = mmap(NULL, SECRET, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (secret == MAP_FAILED)
+		_exit(1);
+	memset(secret, 1, SECRET);
+	close(fd);
+}
+
+static void stranger_maps(int arg)
+{
+	(void)arg;
+	map_secret(secret_memfd());
+}
+
+static void stranger_unmaps(void)
+{
+	munmap(secret, SECRET);
+}
+
+/* We have it open; a stranger gives as much back at that moment. */
+static void test_secret_and_a_stranger(void **state)
+{
+	struct mrelease_report rep;
+	pid_t pid, stranger;
+	int fd;
+
+	(void)state;
+	own_need_frames();
+	fd = secret_memfd();
+	pid = own_start(map_secret, fd);
+	stranger = own_stranger(stranger_maps, 0, stranger_unmaps, pid);
+	own_kill(pid, 0, &rep);
+	own_end(stranger);
+	close(fd);
+	expect_report(&rep, SPECIAL(&rep)->before_bytes == SECRET);
+	expect_report(&rep, SPECIAL(&rep)->back_bytes == 0);
+	expect_report(&rep, SPECIAL(&rep)->outstanding_bytes == SECRET);
+	expect_report(&rep, SPECIAL(&rep)->reason == MRELEASE_REASON_IN_USE);
+}
+
+static void stranger_maps_late(void)
+{
+	stranger_maps(0);
+}
+
+/* It is back, and a stranger takes as much. */
+static void test_secret_is_back(void **state)
+{
+	struct mrelease_report rep;
+	pid_t pid, stranger;
+	int fd;
+
+	(void)state;
+	own_need_frames();
+	fd = secret_memfd();
+	pid = own_start(map_secret, fd);
+	close(fd);
+	stranger = own_stranger(NULL, 0, stranger_maps_late, pid);
+	own_kill(pid, 0, &rep);
+	own_end(stranger);
+	expect_report(&rep, rep.result == MRELEASE_RELEASED);
+	expect_report(&rep, SPECIAL(&rep)->back_bytes == SECRET);
+	expect_report(&rep, rep.kinds[MRELEASE_CACHE].before_bytes < SECRET);
+	expect_report(&rep,
+		      SPECIAL(&rep)->evidence == MRELEASE_EVIDENCE_FRAMES);
+}
+
+static char *pages;
+static int ring;
+
+static void have_ring(int flags)
+{
+	pages = own_anon(SIZE, flags);
+	ring = own_ring(pages, SIZE);
+	if (ring < 0)
+		_exit(1);
+}
+
+static void have_ring_kept(int flags)
+{
+	have_ring(flags);
+	own_keep_files(pages, SIZE);
+}
+
+static void end_ring(void)
+{
+	close(ring);
+	munmap(pages, SIZE);
+}
+
+static void have_other_ring(void)
+{
+	have_ring(MAP_PRIVATE);
+}
+
+/* As much is unpinned by a stranger at its end: what it had pinned is not. */
+static void kept_case(int flags, struct mrelease_report *rep)
+{
+	pid_t pid, keeper, stranger;
+
+	own_need_frames();
+	own_need_ring();
+	pid = own_start(have_ring_kept, flags);
+	assert_int_equal(process_children(pid, &keeper, 1), 1);
+	stranger = own_stranger(have_ring, MAP_PRIVATE, end_ring, pid);
+	own_kill(pid, 0, rep);
+	own_end(stranger);
+	own_end(keeper);
+}
+
+static void test_pinned_and_a_stranger(void **state)
+{
+	struct mrelease_report rep;
+
+	(void)state;
+	kept_case(MAP_PRIVATE, &rep);
+	expect_report(&rep, PINNED(&rep)->before_bytes >= SIZE);
+	expect_report(&rep, PINNED(&rep)->outstanding_bytes >= SIZE - MIB);
+	expect_report(&rep, PINNED(&rep)->reason == MRELEASE_REASON_PINNED);
+	expect_report(&rep, rep.released_bytes < 2 * MIB);
+}
+
+/* Its object has gone, and its pages have not. */
+static void test_pinned_shmem(void **state)
+{
+	struct mrelease_report rep;
+	const struct mrelease_entry *e = &rep.kinds[MRELEASE_SHMEM];
+
+	(void)state;
+	kept_case(MAP_SHARED, &rep);
+	expect_report(&rep, e->before_bytes >= SIZE);
+	expect_report(&rep, e->back_bytes <= MIB);
+	expect_report(&rep, e->outstanding_bytes >= SIZE - MIB);
+	expect_report(&rep, e->reason == MRELEASE_REASON_PINNED);
+}
+
+/* What its ring had is back once the ring is; strangers have theirs. */
+static void test_pinned_is_back(void **state)
+{
+	struct mrelease_report rep;
+	pid_t pid, one, other;
+
+	(void)state;
+	own_need_frames();
+	own_need_ring();
+	one = own_start(have_ring, MAP_PRIVATE);
+	for (int flags = MAP_SHARED; flags <= MAP_PRIVATE; flags++) {
+		pid = own_start(have_ring, flags);
+		other = own_stranger(NULL, 0, have_other_ring, pid);
+		own_kill(pid, 0, &rep);
+		own_end(other);
+		expect_report(&rep, rep.result == MRELEASE_RELEASED);
+		expect_report(&rep, rep.released_bytes >= SIZE);
+		expect_report(&rep, rep.outstanding_bytes == 0);
+		expect_report(&rep, rep.unsure_bytes < 2 * MIB);
+		if (flags == MAP_PRIVATE)
+			expect_report(&rep, PINNED(&rep)->evidence ==
+						    MRELEASE_EVIDENCE_FRAMES);
+	}
+	own_end(one);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		harness_test(test_secret_and_a_stranger),
+		harness_test(test_secret_is_back),
+		harness_test(test_pinned_and_a_stranger),
+		harness_test(test_pinned_shmem),
+		harness_test(test_pinned_is_back),
+	};
+
+	return run_group(tests);
+}
