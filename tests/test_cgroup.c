@@ -348,6 +348,35 @@ static void test_soft_signal(void **state)
 	assert_killed(&ignoring);
 }
 
+/* What a member frees when it is asked is not called back by its kill. */
+static void test_shrinks_when_asked(void **state)
+{
+	struct mrelease_opts opts = opts_with(0);
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	struct mrelease_entry *e = &rep.kinds[MRELEASE_ANON];
+	struct victim polite, shrinking;
+	struct cgroup cg;
+	int ret;
+
+	(void)state;
+	cgroup_make(&cg, CGROUP_V2);
+	victim_start(&polite, "polite", "16", NULL);
+	victim_start(&shrinking, "shrinking", "32", NULL);
+	cgroup_add(&cg, polite.pid);
+	cgroup_add(&cg, shrinking.pid);
+	opts.soft_signal = SIGTERM;
+	opts.grace_ns = SEC_NS;
+	ret = mrelease_cgroup(cg.fd, &opts, &rep, NULL, NULL);
+	close(cg.fd);
+	expect_report(&rep, ret == 0);
+	expect_report(&rep, rep.result == MRELEASE_RELEASED);
+	assert_killed(&shrinking);
+	expect_report(&rep, e->back_bytes >= 32 * MIB);
+	expect_report(&rep, e->back_bytes < 40 * MIB);
+	/* It may have given some of it to a child before it exited. */
+	expect_report(&rep, e->unsure_bytes >= 16 * MIB);
+}
+
 /* Its threads live on without it; cgroup.kill may spare them. */
 static void test_dead_leader(void **state)
 {
@@ -385,18 +414,18 @@ static void drop_capability(int cap)
 }
 
 /*
- * Killed without being opened: what became of their memory the controller may
+ * Not all files of all members fit: fewer of each.  If not even those do, some are
+ * killed without being opened: what became of their memory the controller may
  * know, and nobody else.
  */
-static void test_few_descriptors(void **state)
+static void few_descriptors(rlim_t most, bool seen)
 {
-	const struct rlimit lim = { 40, 40 };
+	const struct rlimit lim = { most, most };
 	struct victim_setup setup = { 0 };
 	struct cgroup cg;
 	struct victim v;
 	pid_t child;
 
-	(void)state;
 	cgroup_make(&cg, CGROUP_V2);
 	setup.procs[0] = cg.procs;
 	victim_start_with(&v, &setup, "tree", "1", "30", "1", NULL);
@@ -408,8 +437,9 @@ static void test_few_descriptors(void **state)
 			_exit(2);
 		drop_capability(CAP_SYS_RESOURCE);
 		if (release_cgroup(&cg, 0, &r) == 0 &&
-		    r.notes & MRELEASE_NOTE_HANDLES &&
-		    (!r.verified || r.evidence == MRELEASE_EVIDENCE_MEMCG))
+		    !(r.notes & MRELEASE_NOTE_HANDLES) == seen &&
+		    (r.verified == seen ||
+		     r.evidence == MRELEASE_EVIDENCE_MEMCG))
 			_exit(0);
 		show_report(&r);
 		_exit(1);
@@ -418,6 +448,20 @@ static void test_few_descriptors(void **state)
 	assert_int_equal(cgroup_members(&cg), 0);
 	close(cg.fd);
 	assert_killed(&v);
+}
+
+static void test_few_descriptors(void **state)
+{
+	(void)state;
+	/* Too few for all files of a member, and for the last list as well. */
+	few_descriptors(150, true);
+	few_descriptors(220, true);
+}
+
+static void test_too_few_descriptors(void **state)
+{
+	(void)state;
+	few_descriptors(40, false);
 }
 
 int main(void)
@@ -440,8 +484,10 @@ int main(void)
 		harness_test(test_refused),
 		harness_test(test_refused_with_the_caller),
 		harness_test(test_soft_signal),
+		harness_test(test_shrinks_when_asked),
 		harness_test(test_dead_leader),
 		harness_test(test_few_descriptors),
+		harness_test(test_too_few_descriptors),
 	};
 
 	return run_group(tests);

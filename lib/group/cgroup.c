@@ -58,17 +58,26 @@ static size_t confirm_foreign(int fd, size_t met)
 	return MIN(met, again);
 }
 
+/* Descriptors for the rest of the lists: what is open may have taken all of them. */
+static bool make_room(struct group *g)
+{
+	if (self_drop_claims(&g->base.self))
+		return true;
+	if (g->thin || !g->nr)
+		return false;
+	group_thin(g);
+	return true;
+}
+
 static int cgroup_collect(struct group *g)
 {
 	struct cgroup_walk w = { .fn = add_number, .arg = g };
 	int ret;
 
-	g->met_foreign = 0;
-	ret = cgroup_walk(&w, g->fd);
-	if (w.missed && self_drop_claims(&g->base.self)) {
+	do {
 		g->met_foreign = 0;
 		ret = cgroup_walk(&w, g->fd);
-	}
+	} while (w.missed == -EMFILE && make_room(g));
 	g->nr_foreign = MAX(MAX(g->nr_foreign, g->call->nr_foreign),
 			    confirm_foreign(g->fd, g->met_foreign));
 	if (g->nr_foreign)

@@ -67,6 +67,30 @@ static void late_members(struct group *g)
 	g->nr = kept;
 }
 
+/*
+ * What was counted before the soft signal may have been freed since, or given to
+ * a child.  Of one that has exited that can no longer be counted, and is unsure.
+ */
+static void measure_again(struct group *g)
+{
+	for (size_t i = 0; i < g->nr; i++) {
+		struct victim *v = g->victims[i];
+		struct proc_stat st;
+
+		if (victim_exited(v)) {
+			v->rep.path = MRELEASE_PATH_SOFT;
+			continue;
+		}
+		if (v->hands_off)
+			continue;
+		group_touch(g, v->pid);
+		if (victim_execed(v, &st))
+			victim_renew(v);
+		victim_measure(v);
+		group_touch(g, 0);
+	}
+}
+
 /* 1: the soft signal emptied the group. */
 static int group_soft(struct group *g)
 {
@@ -85,12 +109,11 @@ static int group_soft(struct group *g)
 		if (victim_wait_exit(g->victims[i], until) > 0)
 			group_note_dead(g, g->victims[i]);
 	__atomic_store_n(&c->due_ns, now_ns(), __ATOMIC_RELEASE);
+	measure_again(g);
 	for (size_t i = 0; i < g->nr; i++)
-		if (!victim_exited(g->victims[i]))
+		if (g->victims[i]->rep.path != MRELEASE_PATH_SOFT)
 			return 0;
 	mark_killed(g, 0);
-	for (size_t i = 0; i < g->nr; i++)
-		g->victims[i]->rep.path = MRELEASE_PATH_SOFT;
 	/* Somebody may have forked meanwhile. */
 	return g->ops->collect(g) == 0 && g->nr == g->rep.members;
 }

@@ -228,7 +228,7 @@ static int open_member(struct group *g, struct victim *v, pid_t pid)
 		ret = victim_open_pid(v, pid, &g->base.self, claim);
 	}
 	group_touch(g, 0);
-	if (!is_scarcity(ret) || !g->is_tree)
+	if (!is_scarcity(ret))
 		return ret;
 	victim_close(v);
 	group_thin(g);

@@ -38,7 +38,8 @@ static bool exited_clean(struct release *r, struct victim *v)
 {
 	if (!victim_exited(v) || victim_mm_users(v) != 0)
 		return false;
-	v->rep.path = MRELEASE_PATH_EXIT;
+	if (v->rep.path != MRELEASE_PATH_SOFT)
+		v->rep.path = MRELEASE_PATH_EXIT;
 	release_wait_exit(r, v);
 	return true;
 }

@@ -173,6 +173,7 @@ static const struct {
 	{ "stopped", victim_stopped },
 	{ "ignoring", victim_ignoring },
 	{ "polite", victim_polite },
+	{ "shrinking", victim_shrinking },
 	{ "nice", victim_nice },
 	{ "spinning", victim_spinning },
 	{ "zombie", victim_zombie },

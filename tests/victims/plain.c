@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -234,6 +235,22 @@ int victim_polite(int argc, char **argv)
 	memory_len = number(argc, argv, 1, 16) * MIB;
 	memory = fill_anon(memory_len);
 	signal(SIGTERM, on_term);
+	ready(getpid(), 0, memory, memory_len);
+	serve(memory, memory_len);
+}
+
+static void on_term_shrink(int sig)
+{
+	(void)sig;
+	madvise(memory, memory_len / 2, MADV_DONTNEED);
+}
+
+/* shrinking [MIB]: frees half of its memory on SIGTERM, and lives on. */
+int victim_shrinking(int argc, char **argv)
+{
+	memory_len = number(argc, argv, 1, 16) * MIB;
+	memory = fill_anon(memory_len);
+	signal(SIGTERM, on_term_shrink);
 	ready(getpid(), 0, memory, memory_len);
 	serve(memory, memory_len);
 }

@@ -33,6 +33,7 @@ int victim_zombie_leader(int argc, char **argv);
 int victim_stopped(int argc, char **argv);
 int victim_ignoring(int argc, char **argv);
 int victim_polite(int argc, char **argv);
+int victim_shrinking(int argc, char **argv);
 int victim_nice(int argc, char **argv);
 int victim_spinning(int argc, char **argv);
 int victim_zombie(int argc, char **argv);
