@@ -167,6 +167,31 @@ int act_kill(struct act *a, struct release *r, const struct victim *v)
 	return 0;
 }
 
+int act_kill_unseen(struct act *a, const struct victim *v)
+{
+	int fd = open_victim(a, v->pid, v->start), ret;
+
+	if (fd < 0)
+		return fd;
+	ret = send_signal(fd, SIGKILL);
+	close(fd);
+	return ret;
+}
+
+int act_cgroup_unseen(int cgroup_fd)
+{
+	int ret = cgroup_fd, fd;
+
+	if (cgroup_fd < 0)
+		return ret;
+	fd = openat(cgroup_fd, "cgroup.kill", O_WRONLY | O_CLOEXEC);
+	ret = fd < 0 || write(fd, "1", 1) != 1 ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	close(cgroup_fd);
+	return ret;
+}
+
 void act_escalate(struct act *a, struct release *r)
 {
 	(void)a;

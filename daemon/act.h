@@ -125,6 +125,9 @@ int act_ask(struct act *a, struct release *r, const struct victim *v,
 	    int64_t grace_ns);
 /* Kill, and have the memory back: returns at once. */
 int act_kill(struct act *a, struct release *r, const struct victim *v);
+/* SIGKILL and no more: no release, no account.  The second closes @cgroup_fd. */
+int act_kill_unseen(struct act *a, const struct victim *v);
+int act_cgroup_unseen(int cgroup_fd);
 /* SIGKILL for one that was asked; @exited: it went, and is only looked at. */
 void act_escalate(struct act *a, struct release *r);
 /*

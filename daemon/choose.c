@@ -15,10 +15,15 @@
 #define ENOUGH 50
 /* Processes have no deeper trees; what has is a loop of reused numbers. */
 #define MAX_DEPTH 64
+/* A member with less than such a share of the average does not count. */
+#define SMALL_SHARE 4
 
 uint64_t candidate_gain(const struct candidate *c)
 {
-	return c->anon_bytes + c->swap_bytes + c->shmem_own_bytes;
+	uint64_t bytes = c->anon_bytes + c->swap_bytes;
+
+	return bytes + c->shmem_own_bytes -
+	       (c->inherited_bytes < bytes ? c->inherited_bytes : bytes);
 }
 
 static int64_t permille(uint64_t bytes, uint64_t total)
@@ -143,6 +148,7 @@ static void choose_process(const struct policy_view *v,
 			best = points;
 			ch->victim = (int64_t)i;
 			ch->gain_bytes = gain;
+			ch->score = points;
 			ch->whole = c->unit;
 			ch->members = c->unit ? s->unit_members[c->unit] : 1;
 		} else if (points > next) {
@@ -187,37 +193,115 @@ static int64_t job_parent(const struct policy_view *v, size_t i)
 	return c->parent;
 }
 
-static void sum_trees(const struct policy_view *v, struct policy_scratch *s)
+/*
+ * mrelease_tree() knows no sessions: whoever is protected, or is in another job,
+ * would die with every process above it.
+ */
+static void block_above(const struct policy_view *v, struct policy_scratch *s,
+			int64_t i)
 {
-	size_t n = v->nr_candidates;
+	/* What is blocked is so up to the top: that also ends a loop. */
+	while (i >= 0 && (size_t)i < v->nr_candidates && !s->blocked[i]) {
+		s->blocked[i] = 1;
+		i = v->candidates[i].parent;
+	}
+}
 
-	memset(s->gain, 0, n * sizeof(s->gain[0]));
-	memset(s->growth, 0, n * sizeof(s->growth[0]));
-	memset(s->members, 0, n * sizeof(s->members[0]));
-	memset(s->growers, 0, n * sizeof(s->growers[0]));
-	memset(s->blocked, 0, n * sizeof(s->blocked[0]));
-	for (size_t i = 0; i < n; i++) {
+static void block_trees(const struct policy_view *v, struct policy_scratch *s)
+{
+	memset(s->blocked, 0, v->nr_candidates * sizeof(s->blocked[0]));
+	for (size_t i = 0; i < v->nr_candidates; i++) {
+		const struct candidate *c = &v->candidates[i];
+
+		if (c->flags & CANDIDATE_NEVER)
+			block_above(v, s, (int64_t)i);
+		/* Children in another session would die with it all the same. */
+		else if (!(c->flags & CANDIDATE_DYING) && job_parent(v, i) < 0)
+			block_above(v, s, c->parent);
+	}
+}
+
+/* What the tree has, and the strictest of what its members ask for. */
+static void add_to_tree(struct policy_scratch *s, int64_t root,
+			const struct candidate *c)
+{
+	struct tree_sum *t = &s->tree[root];
+
+	if (!t->members || c->oom_score_adj < t->oom_score_adj)
+		t->oom_score_adj = c->oom_score_adj;
+	if (!t->members)
+		t->flags = c->flags & CANDIDATE_PREFER;
+	t->flags &= c->flags | CANDIDATE_AVOID;
+	t->flags |= c->flags & CANDIDATE_AVOID;
+	t->gain += candidate_gain(c);
+	t->growth += c->growth_bytes;
+	t->members++;
+}
+
+/* Most of it grows, by heads; the drivers of compilers are too small to count. */
+static void count_growers(struct policy_scratch *s, int64_t root,
+			  const struct candidate *c)
+{
+	struct tree_sum *t = &s->tree[root];
+
+	if (candidate_gain(c) < t->gain / t->members / SMALL_SHARE)
+		return;
+	t->counted++;
+	t->growers += c->growth_bytes > 0;
+}
+
+/* All that are alive, for each tree that they belong to. */
+static void for_each_member(const struct policy_view *v,
+			    struct policy_scratch * s,
+			    void (*fn)(struct policy_scratch *s, int64_t root,
+				       const struct candidate *c))
+{
+	for (size_t i = 0; i < v->nr_candidates; i++) {
 		const struct candidate *c = &v->candidates[i];
 		int64_t up = (int64_t)i;
 
+		/* A zombie keeps nobody alive, and brings nothing. */
+		if (c->flags & CANDIDATE_DYING)
+			continue;
 		for (int depth = 0; up >= 0 && depth < MAX_DEPTH; depth++) {
-			s->gain[up] += candidate_gain(c);
-			s->growth[up] += c->growth_bytes;
-			s->members[up]++;
-			s->growers[up] += c->growth_bytes > 0;
-			/* One who must not die keeps those above alive. */
-			s->blocked[up] |= !may_go(c);
+			fn(s, up, c);
 			up = job_parent(v, (size_t)up);
 		}
+		/* There may be more of it, unseen. */
+		if (up >= 0)
+			block_above(v, s, up);
 	}
-	/* Children in another session would die with it all the same. */
-	for (size_t i = 0; i < n; i++) {
-		const struct candidate *c = &v->candidates[i];
+}
 
-		if (c->parent >= 0 && (size_t)c->parent < n &&
-		    job_parent(v, i) < 0)
-			s->blocked[c->parent] = 1;
+static void sum_trees(const struct policy_view *v, struct policy_scratch *s)
+{
+	memset(s->tree, 0, v->nr_candidates * sizeof(s->tree[0]));
+	block_trees(v, s);
+	for_each_member(v, s, add_to_tree)
+		;
+	for_each_member(v, s, count_growers)
+		;
+}
+
+/* The smallest tree that explains the growth; -1: there is none. */
+static int64_t find_tree(const struct policy_view *v,
+			 const struct policy_scratch *s, uint64_t growth)
+{
+	uint64_t least = min_gain(v);
+	int64_t found = -1;
+
+	for (size_t i = 0; i < v->nr_candidates; i++) {
+		const struct tree_sum *t = &s->tree[i];
+
+		if (s->blocked[i] || t->members < 2 || v->candidates[i].unit ||
+		    v->candidates[i].flags & CANDIDATE_DYING ||
+		    t->growth < growth / 2 || t->gain < least ||
+		    t->growers * 2 < t->counted ||
+		    (found >= 0 && t->members >= s->tree[found].members))
+			continue;
+		found = (int64_t)i;
 	}
+	return found;
 }
 
 /*
@@ -226,10 +310,11 @@ static void sum_trees(const struct policy_view *v, struct policy_scratch *s)
  * of it grows: a shell or a desktop with a job somewhere below it is none.
  */
 static void choose_tree(const struct policy_view *v, struct policy_scratch *s,
-			struct choice *ch)
+			uint64_t need, struct choice *ch)
 {
 	uint64_t all = 0, biggest = 0, least = min_gain(v);
-	int64_t fewest = INT64_MAX;
+	const struct tree_sum *t;
+	int64_t root, points;
 
 	for (size_t i = 0; i < v->nr_candidates; i++) {
 		uint64_t growth = v->candidates[i].growth_bytes;
@@ -245,19 +330,22 @@ static void choose_tree(const struct policy_view *v, struct policy_scratch *s,
 	    all < (uint64_t)-v->available_growth_bytes / 2)
 		return;
 	sum_trees(v, s);
-	for (size_t i = 0; i < v->nr_candidates; i++) {
-		if (s->blocked[i] || s->members[i] < 2 ||
-		    v->candidates[i].unit || s->growth[i] < all / 2 ||
-		    s->gain[i] < least || s->growers[i] * 2 < s->members[i] ||
-		    s->members[i] >= fewest)
-			continue;
-		fewest = s->members[i];
-		ch->second = ch->victim;
-		ch->victim = (int64_t)i;
-		ch->tree = true;
-		ch->members = s->members[i];
-		ch->gain_bytes = s->gain[i];
-	}
+	root = find_tree(v, s, all);
+	if (root < 0)
+		return;
+	t = &s->tree[root];
+	points = score(t->gain, t->growth, v->candidates[root].age_s,
+		       t->oom_score_adj, t->flags, total_bytes(v), v->config);
+	if (t->gain >= need)
+		points += ENOUGH;
+	/* A job that is protected more than the best process stays. */
+	if (ch->victim >= 0 && points < ch->score)
+		return;
+	ch->second = ch->victim;
+	ch->victim = root;
+	ch->tree = true;
+	ch->members = t->members;
+	ch->gain_bytes = t->gain;
 }
 
 /*
@@ -278,7 +366,9 @@ static bool is_tmpfs(const struct policy_view *v, const struct choice *ch)
 			mapped_growth = c->shmem_growth_bytes;
 		growth += c->growth_bytes;
 	}
-	if (v->growth_ns && v->shmem_growth_bytes > 0 &&
+	/* With swap, what is available hardly falls: a little tmpfs is not it. */
+	if (v->growth_ns && v->shmem_growth_bytes > (int64_t)min_gain(v) &&
+	    (uint64_t)v->shmem_growth_bytes > growth &&
 	    v->available_growth_bytes < 0 &&
 	    v->shmem_growth_bytes > -v->available_growth_bytes / 2)
 		return mapped_growth < (uint64_t)v->shmem_growth_bytes / 2;
@@ -302,7 +392,7 @@ void choose_victim(const struct policy_view *view,
 	choose_process(view, scratch, need_bytes, ret);
 	if (view->config->trees && view->growth_ns && !ret->whole &&
 	    view->config->order == ORDER_SCORE)
-		choose_tree(view, scratch, ret);
+		choose_tree(view, scratch, need_bytes, ret);
 	if (is_tmpfs(view, ret)) {
 		ret->victim = -1;
 		ret->tree = ret->whole = false;

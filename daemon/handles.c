@@ -29,14 +29,15 @@ int open_victim(struct act *a, pid_t pid, uint64_t start)
 	struct process_stat st;
 	char path[32], buf[1024];
 	int fd = mrelease_open(pid, 0);
+	ssize_t n;
 
 	if (fd < 0)
 		return fd;
 	snprintf(path, sizeof(path), "%d/stat", pid);
-	if (text_read_at(a->proc_fd, path, buf, sizeof(buf)) <= 0 ||
-	    process_parse_stat(buf, &st) || st.start != start) {
+	n = text_read_at(a->proc_fd, path, buf, sizeof(buf));
+	if (n <= 0 || process_parse_stat(buf, &st) || st.start != start) {
 		close(fd);
-		return -ESRCH;
+		return n < 0 && n != -ENOENT ? (int)n : -ESRCH;
 	}
 	return fd;
 }

@@ -50,7 +50,8 @@ int mreleased_open(struct mreleased *d)
 		return ret;
 	/* v1 has no pressure of a cgroup's own: then we look more often. */
 	sense_arm(&d->sense, "", TRIGGER_US, WINDOW_US);
-	ret = table_open(&d->table, "", d->sense.cgroup_fd, &d->config.rules);
+	ret = table_open(&d->table, "", d->sense.cgroup_fd, cgroup,
+			 &d->config.rules);
 	if (ret)
 		return ret;
 	ret = act_open(&d->act, "");
@@ -102,16 +103,24 @@ static void sweep(struct mreleased *d)
 {
 	int ret = table_sweep(&d->table, now(d));
 
-	/* To know whom to kill comes before to be prepared for it. */
+	/*
+	 * To know whom to kill comes before to be prepared for it.  Where it is
+	 * the machine that has no more files, those of the handles would be the
+	 * next process's, and lost.
+	 */
 	if (ret == -EMFILE) {
 		handles_drop(&d->act);
 		ret = table_sweep(&d->table, now(d));
 	}
 	if (ret) {
 		complain(d, "cannot list processes", ret);
-		/* Nobody goes for what was there long ago. */
-		for (size_t i = 0; is_stale(d) && i < d->table.nr; i++)
-			d->table.c[i].flags |= CANDIDATE_NEVER;
+		/* Nobody goes for what was there long ago, but who is seen now. */
+		for (size_t i = 0; is_stale(d) && i < d->table.nr; i++) {
+			struct candidate *c = &d->table.c[i];
+
+			if (!handle_of(&d->act, c->pid, c->start))
+				c->flags |= CANDIDATE_NEVER;
+		}
 	}
 	d->swept_available = now(d)->available_bytes;
 	d->totals.sweeps++;
@@ -132,11 +141,19 @@ static bool is_sweep_due(const struct mreleased *d, const struct decision *dec)
 static void prepare(struct mreleased *d)
 {
 	const struct candidate *best[MAX_HANDLES];
+	struct policy_view view = { 0 };
+	struct choice ch;
 	size_t nr = best_candidates(d->table.c, d->table.nr,
 				    now(d)->total_bytes, &d->config.policy,
 				    best, MAX_HANDLES);
 
 	handles_update(&d->act, best, nr);
+	/* What a choice needs is touched while there is memory for it. */
+	table_view(&d->table, now(d), &view);
+	view.history = d->history.s;
+	view.nr_history = d->history.nr;
+	view.config = &d->config.policy;
+	choose_victim(&view, d->scratch, 0, &ch);
 }
 
 /* What has changed since the sweep, of those with open files. */
@@ -201,126 +218,6 @@ static void decide(struct mreleased *d, struct decision *ret)
 	d->view = view;
 }
 
-static void describe(const struct mreleased *d, const struct decision *dec,
-		     struct victim *v)
-{
-	const struct candidate *c = &d->table.c[dec->victim];
-
-	*v = (struct victim){
-		.pid = c->pid,
-		.start = c->start,
-		.uid = c->uid,
-		.oom_score_adj = c->oom_score_adj,
-		.anon_bytes = c->anon_bytes,
-		.swap_bytes = c->swap_bytes,
-		.growth_bytes = c->growth_bytes,
-		.tree = dec->tree,
-		.group = d->config.process_group && c->pgrp != getpgrp() ?
-				 c->pgrp :
-				 0,
-		.members = dec->members,
-		.expected_bytes = dec->expected_bytes,
-		.reason = dec->reason,
-		.cgroup_fd = -1,
-	};
-	if (dec->whole)
-		snprintf(v->cgroup, sizeof(v->cgroup), "%.127s",
-			 d->table.units.u[c->unit].path);
-	memcpy(v->comm, c->comm, sizeof(v->comm));
-	if (dec->second < 0)
-		return;
-	c = &d->table.c[dec->second];
-	v->second_pid = c->pid;
-	v->second_bytes = candidate_gain(c);
-	memcpy(v->second_comm, c->comm, sizeof(v->second_comm));
-}
-
-static void strike(struct mreleased *d, const struct decision *dec)
-{
-	struct release *r = act_free(&d->act);
-	struct victim v;
-	int ret;
-
-	describe(d, dec, &v);
-	if (d->config.dry_run) {
-		/* As if it took a while: not a line for each look. */
-		if (now(d)->time_ns - d->dry_ns > NS_PER_S)
-			tell_decision(dec, now(d), &v, true);
-		d->dry_ns = now(d)->time_ns;
-		return;
-	}
-	/* All places are taken by releases that do not end. */
-	if (!r)
-		return;
-	r->before = *now(d);
-	if (dec->whole)
-		v.cgroup_fd = units_open_dir(&d->table.units,
-					     d->table.c[dec->victim].unit);
-	ret = dec->action == ACTION_ASK ?
-		      act_ask(&d->act, r, &v, dec->grace_ns) :
-		      act_kill(&d->act, r, &v);
-	/* The signal first, then words. */
-	if (ret) {
-		struct candidate *c = table_find(&d->table, v.pid, v.start);
-
-		if (c)
-			c->flags |= CANDIDATE_DYING;
-		if (ret != -ESRCH)
-			tell_failure(&v, ret);
-		if (v.cgroup_fd >= 0)
-			close(v.cgroup_fd);
-		return;
-	}
-	tell_decision(dec, &r->before, &v, false);
-	hook_run(d->config.before_kill, &v, NULL);
-	if (dec->action == ACTION_ASK)
-		d->totals.asked++;
-	else
-		d->totals.killed++;
-	struck_add(&d->strikes, &d->table,
-		   &(struct struck){
-			   .pid = v.pid,
-			   .start = v.start,
-			   .tree = v.tree,
-			   .whole = v.cgroup_fd >= 0,
-			   .group = v.group,
-			   .under_way = true,
-		   });
-}
-
-static void obey(struct mreleased *d, const struct decision *dec)
-{
-	bool in_vain = dec->reason == REASON_TMPFS ||
-		       dec->reason == REASON_CACHE ||
-		       dec->reason == REASON_NOBODY;
-
-	switch (dec->action) {
-	case ACTION_ASK:
-	case ACTION_KILL:
-		strike(d, dec);
-		break;
-	case ACTION_ESCALATE:
-		act_escalate(&d->act, &d->act.releases[dec->victim]);
-		d->totals.killed++;
-		say(SAY_WARNING, "process %d (%s): SIGKILL now, %s",
-		    d->act.releases[dec->victim].victim.pid,
-		    say_name(d->act.releases[dec->victim].victim.comm),
-		    reason_text(dec->reason));
-		break;
-	case ACTION_NONE:
-		if (!in_vain)
-			break;
-		if (dec->reason == d->said_reason &&
-		    now(d)->time_ns - d->said_ns < SAY_AGAIN_NS)
-			break;
-		d->totals.in_vain++;
-		d->said_reason = dec->reason;
-		d->said_ns = now(d)->time_ns;
-		tell_no_victim(dec, now(d));
-		break;
-	}
-}
-
 static void count_time(struct mreleased *d, const struct release *r)
 {
 	struct totals *n = &d->totals;
@@ -336,6 +233,14 @@ static void count_time(struct mreleased *d, const struct release *r)
 		i++;
 	n->buckets[i]++;
 	n->release_ns += r->report.release_ns;
+}
+
+/* -ESRCH of a process: it went by itself.  Of a tree: its root did, and no more. */
+static bool has_failed(const struct release *r)
+{
+	if (r->ret == -ESRCH)
+		return r->victim.tree;
+	return r->ret < 0;
 }
 
 /* Ended releases: told once, and their place freed when they have settled. */
@@ -355,8 +260,7 @@ static void collect(struct mreleased *d)
 			r->told = true;
 			d->acted_ns = r->view.done_ns;
 			struck_end(&d->strikes, &d->table, r->victim.pid,
-				   r->victim.start,
-				   r->ret < 0 && r->ret != -ESRCH);
+				   r->victim.start, has_failed(r));
 			d->totals.released_bytes += r->view.released_bytes;
 			d->totals.unconfirmed += !r->view.verified;
 			count_time(d, r);
@@ -382,6 +286,16 @@ void mreleased_start(struct mreleased *d)
 	if (d->sense.trigger_fd < 0)
 		say(SAY_INFO, "no pressure trigger (%s): looking more often",
 		    strerror(-d->sense.trigger_error));
+	sweep(d);
+}
+
+void mreleased_ask_rules(struct mreleased *d)
+{
+	struct snapshot s;
+
+	table_forget_rules(&d->table, &d->config.rules);
+	if (!sense_read(&d->sense, &s))
+		history_push(&d->history, &s);
 	sweep(d);
 }
 
@@ -437,6 +351,10 @@ int64_t mreleased_look(struct mreleased *d, bool triggered)
 	ret = sense_read(&d->sense, &s);
 	if (ret) {
 		complain(d, "cannot read memory", ret);
+		d->gone = ret == -ENODEV;
+		/* What has ended is waiting to be read all the same. */
+		if (d->history.nr)
+			collect(d);
 		return NS_PER_S;
 	}
 	d->totals.looks++;
@@ -450,7 +368,7 @@ int64_t mreleased_look(struct mreleased *d, bool triggered)
 		decide(d, &dec);
 	}
 	trace_add(&d->trace, &d->view, &dec);
-	obey(d, &dec);
+	mreleased_obey(d, &dec);
 	if (dec.level >= LEVEL_NEAR && is_sweep_due(d, &dec)) {
 		sweep(d);
 		prepare(d);

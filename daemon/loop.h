@@ -31,6 +31,8 @@ struct totals {
 
 struct mreleased {
 	struct config config;
+	/* The cgroup that is watched has been removed. */
+	bool gone;
 	struct sense sense;
 	struct history history;
 	struct table table;
@@ -74,8 +76,12 @@ void mreleased_start(struct mreleased *d);
  * says that tasks stall.
  */
 int64_t mreleased_look(struct mreleased *d, bool triggered);
+/* strike.c: what was decided is done. */
+void mreleased_obey(struct mreleased *d, const struct decision *dec);
 /* rest.c: ns until the next look, after this decision. */
 int64_t next_look(const struct mreleased *d, const struct decision *dec);
+/* The rules have changed: from now on nobody goes by the old ones. */
+void mreleased_ask_rules(struct mreleased *d);
 /* Processes as of now, for who asks. */
 void mreleased_refresh(struct mreleased *d);
 

@@ -33,10 +33,10 @@ struct events {
 	int timer_fd;
 	/* -1: nobody can ask. */
 	int status_fd;
+	/* Where it is bound, whatever the configuration says later. */
+	char status_path[sizeof(((struct config *)0)->status_socket)];
 	int64_t watchdog_ns;
 	int64_t notified_ns;
-	/* The trigger fires as long as it is low: not more often than that. */
-	int64_t trigger_ns;
 };
 
 static struct mreleased daemon_state;
@@ -95,6 +95,7 @@ static int open_events(struct events *e, const struct mreleased *d)
 	e->status_fd = *d->config.status_socket ?
 			       status_listen(d->config.status_socket) :
 			       -1;
+	memcpy(e->status_path, d->config.status_socket, sizeof(e->status_path));
 	/* Not under systemd, there may be no directory for it. */
 	if (e->status_fd < 0 && *d->config.status_socket)
 		say(SAY_DEBUG, "no status at %s: %s", d->config.status_socket,
@@ -132,7 +133,7 @@ static void reload(struct mreleased *d, const struct options *o)
 			say(SAY_WARNING, "another Cgroup= needs a restart");
 		config_clear(&d->config);
 		d->config = c;
-		table_forget_rules(&d->table, &d->config.rules);
+		mreleased_ask_rules(d);
 		say(SAY_NOTICE, "configuration read again");
 	}
 	notify("READY=1");
@@ -169,6 +170,15 @@ static void keep_watchdog(struct events *e)
 	e->notified_ns = t;
 }
 
+/* Of a cgroup that is removed it would be ready for ever. */
+static void drop_trigger(struct events *e, struct mreleased *d)
+{
+	epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, d->sense.trigger_fd, NULL);
+	close(d->sense.trigger_fd);
+	d->sense.trigger_fd = -1;
+}
+
+/* Until a signal ends it, or what is watched is gone. */
 static void run(struct events *e, struct mreleased *d, const struct options *o)
 {
 	struct epoll_event ev[8];
@@ -179,6 +189,8 @@ static void run(struct events *e, struct mreleased *d, const struct options *o)
 
 	for (;;) {
 		wait = mreleased_look(d, triggered);
+		if (d->gone)
+			return;
 		keep_watchdog(e);
 		if (e->watchdog_ns && wait > e->watchdog_ns / 3)
 			wait = e->watchdog_ns / 3;
@@ -198,6 +210,8 @@ static void run(struct events *e, struct mreleased *d, const struct options *o)
 				break;
 			case EVENT_TRIGGER:
 				triggered = true;
+				if (ev[i].events & EPOLLERR)
+					drop_trigger(e, d);
 				break;
 			case EVENT_STATUS:
 				status_answer(e->status_fd, d);
@@ -268,9 +282,12 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 	notify("STOPPING=1");
 	trace_close(&d->trace);
 	if (e.status_fd >= 0)
-		unlink(d->config.status_socket);
-	say(SAY_INFO, "ending");
-	return 0;
+		unlink(e.status_path);
+	if (d->gone)
+		say(SAY_ERROR, "the cgroup has been removed");
+	else
+		say(SAY_INFO, "ending");
+	return d->gone ? 1 : 0;
 }
 
 int main(int argc, char **argv)

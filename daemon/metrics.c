@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "status.h"
@@ -93,11 +94,13 @@ int metrics_write(const char *path, const struct mreleased *d)
 	int fd, ret = 0;
 
 	fill(&t, d);
+	/* node_exporter is another user, and the umask ours alone. */
 	snprintf(temporary, sizeof(temporary), "%s.tmp", path);
 	fd = open(temporary,
 		  O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (fd < 0)
 		return -errno;
+	fchmod(fd, 0644);
 	n = write(fd, buf, t.len);
 	if (n != (ssize_t)t.len)
 		ret = n < 0 ? -errno : -ENOSPC;

@@ -42,9 +42,11 @@ static int list_proc(struct table *t)
 	}
 }
 
-bool no_descriptors(int error)
+void table_starved(struct table *t, int error)
 {
-	return error == EMFILE || error == ENFILE;
+	/* Our own limit can be helped, see sweep(). */
+	if (error == EMFILE || (error == ENFILE && !t->starved))
+		t->starved = -error;
 }
 
 static void list_procs_file(struct table *t, int dirfd)
@@ -55,7 +57,7 @@ static void list_procs_file(struct table *t, int dirfd)
 	ssize_t n;
 
 	if (fd < 0) {
-		t->starved |= no_descriptors(errno);
+		table_starved(t, errno);
 		return;
 	}
 	while ((n = read(fd, t->buf, sizeof(t->buf))) > 0)
@@ -92,8 +94,8 @@ static void list_cgroup(struct table *t, int dirfd, unsigned int depth)
 				fd = openat(dirfd, d->name,
 					    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 			if (fd < 0) {
-				t->starved |= d->type == DT_DIR &&
-					      no_descriptors(errno);
+				if (d->type == DT_DIR && d->name[0] != '.')
+					table_starved(t, errno);
 				continue;
 			}
 			list_cgroup(t, fd, depth + 1);
@@ -123,14 +125,14 @@ int table_list(struct table *t)
 	int ret = 0;
 
 	t->nr_pids = t->left_out = 0;
-	t->starved = false;
+	t->starved = 0;
 	if (t->cgroup_fd >= 0)
 		list_cgroup(t, t->cgroup_fd, 0);
 	else
 		ret = list_proc(t);
 	/* Half of a list is no list. */
 	if (ret || t->starved)
-		return ret ? ret : -EMFILE;
+		return ret ? ret : t->starved;
 	sort_pids(t->pids, t->nr_pids);
 	return 0;
 }

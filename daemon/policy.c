@@ -27,8 +27,8 @@ void policy_defaults(struct policy_config *config)
 	*config = (struct policy_config){
 		.mem_term.permille = 100,
 		.swap_term.permille = 100,
-		.mem_kill.permille = 50,
-		.swap_kill.permille = 50,
+		.mem_kill = { .permille = 50, .implied = true },
+		.swap_kill = { .permille = 50, .implied = true },
 		.near.permille = 250,
 		.hold_ns = 250 * NS_PER_MS,
 		.grace_ns = 5 * NS_PER_S,
@@ -43,7 +43,9 @@ void policy_defaults(struct policy_config *config)
 
 uint64_t line_bytes(const struct line *line, uint64_t total)
 {
-	return line->bytes ? line->bytes : total / 1000 * line->permille;
+	if (line->bytes)
+		return line->bytes;
+	return line->permille >= 1000 ? total : total / 1000 * line->permille;
 }
 
 static const struct snapshot *newest(const struct policy_view *v)
@@ -102,6 +104,23 @@ static bool at_or_below(const struct snapshot *s, const struct line *mem,
 	       s->swap_free_bytes <= line_bytes(swap, s->swap_total_bytes);
 }
 
+/* Where only the first line was set, and below it, SIGKILL must not come sooner. */
+static uint64_t kill_line(const struct line *kill, const struct line *term,
+			  uint64_t total)
+{
+	uint64_t high = line_bytes(term, total), low = line_bytes(kill, total);
+
+	return kill->implied && high < low ? high : low;
+}
+
+static bool is_critical(const struct snapshot *s, const struct policy_config *c)
+{
+	return s->available_bytes <=
+		       kill_line(&c->mem_kill, &c->mem_term, s->total_bytes) &&
+	       s->swap_free_bytes <= kill_line(&c->swap_kill, &c->swap_term,
+					       s->swap_total_bytes);
+}
+
 static int64_t above(uint64_t have, uint64_t line)
 {
 	return have > line ? (int64_t)(have - line) : 0;
@@ -114,9 +133,9 @@ static int64_t room(const struct policy_view *v)
 	const struct policy_config *c = v->config;
 
 	return above(s->available_bytes,
-		     line_bytes(&c->mem_kill, s->total_bytes)) +
-	       above(s->swap_free_bytes,
-		     line_bytes(&c->swap_kill, s->swap_total_bytes));
+		     kill_line(&c->mem_kill, &c->mem_term, s->total_bytes)) +
+	       above(s->swap_free_bytes, kill_line(&c->swap_kill, &c->swap_term,
+						   s->swap_total_bytes));
 }
 
 /*
@@ -164,18 +183,23 @@ static bool stalled(const struct policy_view *v, struct decision *d)
 	const struct policy_config *c = v->config;
 	const struct snapshot *now = newest(v);
 	const struct snapshot *then = before(v, c->stall_ns);
-	bool swapping;
+	uint64_t in, refaults;
 
 	if (!c->stall_permille ||
 	    stall_over(v, c->stall_ns) < c->stall_permille)
 		return false;
-	swapping = now->swapped_in - then->swapped_in >
-		   now->refault_file - then->refault_file;
 	if (now->available_bytes <=
 	    2 * line_bytes(&c->mem_term, now->total_bytes))
 		return true;
+	/* A cgroup has no count of its own of what was swapped in. */
+	if (!(now->has & then->has & (SNAPSHOT_VMSTAT | SNAPSHOT_CGROUP)))
+		return false;
+	in = now->has & SNAPSHOT_CGROUP ?
+		     now->refault_anon - then->refault_anon :
+		     now->swapped_in - then->swapped_in;
+	refaults = now->refault_file - then->refault_file;
 	/* Page cache goes in circles while there is memory. */
-	if (!swapping) {
+	if (in <= refaults) {
 		d->reason = REASON_CACHE;
 		return false;
 	}
@@ -194,7 +218,7 @@ static void look(const struct policy_view *v, struct decision *d)
 	d->stall_permille = stall_over(v, NS_PER_S);
 	/* Half as much again, so that it does not come back at once. */
 	d->need_bytes = (uint64_t)above(line + line / 2, now->available_bytes);
-	if (at_or_below(now, &c->mem_kill, &c->swap_kill)) {
+	if (is_critical(now, c)) {
 		d->level = LEVEL_CRITICAL;
 		d->reason = REASON_CRITICAL;
 	} else if (stalled(v, d)) {
@@ -217,9 +241,13 @@ static void look(const struct policy_view *v, struct decision *d)
 static bool kernel_killed(const struct policy_view *v)
 {
 	const struct snapshot *now = newest(v), *then = before(v, OOM_NS);
+	const struct snapshot *first = before(v, 2 * OOM_NS);
 
-	return now->has & SNAPSHOT_VMSTAT && then->has & SNAPSHOT_VMSTAT &&
-	       now->oom_kills > then->oom_kills;
+	if (!(now->has & then->has & first->has & SNAPSHOT_VMSTAT))
+		return false;
+	/* It goes on killing, perhaps in a cgroup of its own: that was waited for. */
+	return now->oom_kills > then->oom_kills &&
+	       then->oom_kills <= first->oom_kills;
 }
 
 /* Is somebody at it?  Then nobody else dies, or only the same one harder. */
@@ -235,9 +263,11 @@ static bool wait_for_releases(const struct policy_view *v, struct decision *d)
 		case RELEASE_ASKED:
 			d->victim = i;
 			d->expected_bytes = r->expected_bytes;
-			if (now - r->asked_ns < r->grace_ns &&
-			    d->level < LEVEL_CRITICAL &&
-			    d->cliff_ns > SIGNAL_NS) {
+			/* Memory is back, whoever gave it: it may take its time. */
+			if (d->level < LEVEL_LOW ||
+			    (now - r->asked_ns < r->grace_ns &&
+			     d->level < LEVEL_CRITICAL &&
+			     d->cliff_ns > SIGNAL_NS)) {
 				d->reason = REASON_ASKED;
 				return true;
 			}
@@ -298,11 +328,12 @@ static bool may_ask(const struct policy_view *v, struct decision *d)
 						  d->cliff_ns - SIGNAL_NS;
 
 	/*
-	 * A cgroup has nobody to ask.  One without a handler would only die
+	 * A cgroup has nobody to ask, nor has a tree: its root may exit and
+	 * leave the others to init.  One without a handler would only die
 	 * of SIGTERM, on its own, and if somebody holds its address space
 	 * then nothing can take the memory back any more.
 	 */
-	if (d->whole || left < ASK_NS ||
+	if (d->whole || d->tree || left < ASK_NS ||
 	    !(v->candidates[d->victim].flags & CANDIDATE_ASKABLE))
 		return false;
 	d->grace_ns = left < c->grace_ns ? left : c->grace_ns;

@@ -18,7 +18,7 @@
 #define MAX_RELEASES   4
 #define MAX_CANDIDATES 65536
 /* Cgroups that are known at one time. */
-#define MAX_UNITS 1024
+#define MAX_UNITS 4096
 
 /* Never chosen: a rule, oom_score_adj -1000, PID 1, a kernel thread, us. */
 #define CANDIDATE_NEVER	 (1u << 0)
@@ -45,6 +45,8 @@ struct candidate {
 	/* Of that, what nobody else seems to have mapped. */
 	uint64_t shmem_own_bytes;
 	uint64_t swap_bytes;
+	/* Of both, what a child of fork(2) shares with its living parent. */
+	uint64_t inherited_bytes;
 	/* Anonymous and swapped memory gained in the growth window. */
 	uint64_t growth_bytes;
 	/* The same of shmem_bytes. */
@@ -90,6 +92,8 @@ struct line {
 	/* Bytes, or thousandths of the total: the other is 0. */
 	uint64_t bytes;
 	uint32_t permille;
+	/* A default: it gives way to a lower line that was set. */
+	bool implied;
 };
 
 enum victim_order {
@@ -148,12 +152,23 @@ struct policy_view {
 	const struct policy_config *config;
 };
 
+/* A process and what descends from it in its job. */
+struct tree_sum {
+	uint64_t gain;
+	uint64_t growth;
+	uint32_t members;
+	/* Members that are big enough to count, and those of them that grow. */
+	uint32_t counted;
+	uint32_t growers;
+	int32_t oom_score_adj;
+	/* CANDIDATE_AVOID: one of them.  CANDIDATE_PREFER: all. */
+	uint32_t flags;
+};
+
 /* Room for sums over trees, one for each candidate; contents do not matter. */
 struct policy_scratch {
-	uint64_t gain[MAX_CANDIDATES];
-	uint64_t growth[MAX_CANDIDATES];
-	uint32_t members[MAX_CANDIDATES];
-	uint32_t growers[MAX_CANDIDATES];
+	struct tree_sum tree[MAX_CANDIDATES];
+	/* The tree must stay. */
 	uint8_t blocked[MAX_CANDIDATES];
 	uint64_t unit_gain[MAX_UNITS];
 	uint64_t unit_growth[MAX_UNITS];
@@ -261,6 +276,7 @@ struct choice {
 	bool whole;
 	uint32_t members;
 	uint64_t gain_bytes;
+	int64_t score;
 	/* Where nobody is chosen: why. */
 	enum policy_reason reason;
 };

@@ -34,9 +34,10 @@ int process_parse_stat(const char *text, struct process_stat *ret)
 		FLAGS = 9,
 		THREADS = 20,
 		START = 22,
-		RSS = 24
+		RSS = 24,
+		STACK = 28
 	};
-	int64_t fields[RSS + 1] = { 0 };
+	int64_t fields[STACK + 1] = { 0 };
 	const char *p;
 
 	p = parse_comm(text, ret->comm, sizeof(ret->comm));
@@ -44,14 +45,17 @@ int process_parse_stat(const char *text, struct process_stat *ret)
 		return -EINVAL;
 	ret->state = p[1];
 	p += 2;
-	for (int i = PPID; i <= RSS; i++)
+	for (int i = PPID; i <= STACK; i++)
 		if (!text_signed(&p, &fields[i])) {
 			/* RLIM_INFINITY and the like do not fit. */
 			uint64_t big;
 
-			if (!text_number(&p, &big))
+			if (text_number(&p, &big))
+				fields[i] = INT64_MAX;
+			else if (i <= RSS)
 				return -EINVAL;
-			fields[i] = INT64_MAX;
+			else
+				break;
 		}
 	ret->ppid = (pid_t)fields[PPID];
 	ret->pgrp = (pid_t)fields[PGRP];
@@ -61,6 +65,7 @@ int process_parse_stat(const char *text, struct process_stat *ret)
 	ret->threads = (unsigned int)fields[THREADS];
 	ret->start = (uint64_t)fields[START];
 	ret->rss_pages = fields[RSS] > 0 ? (uint64_t)fields[RSS] : 0;
+	ret->stack = (uint64_t)fields[STACK];
 	return 0;
 }
 

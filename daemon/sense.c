@@ -94,6 +94,7 @@ static int open_cgroup(struct sense *s, const char *cgroup)
 		[SENSE_SWAP_USAGE] = "memory.memsw.usage_in_bytes",
 		[SENSE_SWAP_LIMIT] = "memory.memsw.limit_in_bytes",
 		[SENSE_STAT] = "memory.stat",
+		[SENSE_EVENTS] = "memory.oom_control",
 	};
 	static const char *const v2[SENSE_FILES] = {
 		[SENSE_USAGE] = "memory.current",
@@ -101,6 +102,7 @@ static int open_cgroup(struct sense *s, const char *cgroup)
 		[SENSE_SWAP_USAGE] = "memory.swap.current",
 		[SENSE_SWAP_LIMIT] = "memory.swap.max",
 		[SENSE_STAT] = "memory.stat",
+		[SENSE_EVENTS] = "memory.events",
 	};
 	const char *const *names;
 
@@ -183,14 +185,18 @@ int sense_arm(struct sense *s, const char *root, unsigned int stall_us,
 	return 0;
 }
 
-static bool read_number(struct sense *s, enum sense_file file, uint64_t *ret)
+/* 0: a number.  1: "max", no limit.  Or -errno; -ENODEV: the cgroup is gone. */
+static int read_number(struct sense *s, enum sense_file file, uint64_t *ret)
 {
 	const char *p = s->buf;
+	ssize_t n;
 
-	/* "max" is no number: no limit. */
-	return s->fds[file] >= 0 &&
-	       text_read(s->fds[file], s->buf, sizeof(s->buf)) > 0 &&
-	       text_number(&p, ret);
+	if (s->fds[file] < 0)
+		return -ENOENT;
+	n = text_read(s->fds[file], s->buf, sizeof(s->buf));
+	if (n < 0)
+		return (int)n;
+	return text_number(&p, ret) ? 0 : 1;
 }
 
 static uint64_t minus(uint64_t a, uint64_t b)
@@ -198,34 +204,53 @@ static uint64_t minus(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
+/* Its swap is the machine's, but for a limit. */
+static void read_swap(struct sense *s, uint64_t usage, uint64_t limit,
+		      struct snapshot *snap)
+{
+	uint64_t swap_usage, swap_limit;
+
+	if (read_number(s, SENSE_SWAP_USAGE, &swap_usage) ||
+	    read_number(s, SENSE_SWAP_LIMIT, &swap_limit) ||
+	    swap_limit >= (uint64_t)1 << 60)
+		return;
+	/* v1 counts memory and swap in one. */
+	if (s->v1) {
+		swap_limit = minus(swap_limit, limit);
+		swap_usage = minus(swap_usage, usage);
+	}
+	if (swap_limit >= snap->swap_total_bytes)
+		swap_limit = snap->swap_total_bytes;
+	snap->swap_total_bytes = swap_limit;
+	swap_limit = minus(swap_limit, swap_usage);
+	if (swap_limit < snap->swap_free_bytes)
+		snap->swap_free_bytes = swap_limit;
+}
+
 /* The limit is what is there, unless the machine has less. */
 static int read_cgroup(struct sense *s, struct snapshot *snap)
 {
-	uint64_t usage, limit, machine = snap->total_bytes, swap_usage;
-	uint64_t inactive = 0, active = 0, swap_limit;
+	uint64_t usage, limit, machine = snap->total_bytes;
+	uint64_t inactive = 0, active = 0;
 	const char *t = s->v1 ? "total_" : "";
 	char name[40];
+	int ret;
 
 #define STAT(field, to)                                  \
 	(snprintf(name, sizeof(name), "%s%s", t, field), \
 	 text_field(s->buf, name, to))
 
-	if (!read_number(s, SENSE_USAGE, &usage))
-		return -EIO;
-	if (!read_number(s, SENSE_LIMIT, &limit) || limit > machine)
+	ret = read_number(s, SENSE_USAGE, &usage);
+	if (ret)
+		return ret < 0 ? ret : -EIO;
+	if (read_number(s, SENSE_LIMIT, &limit) || limit > machine)
 		limit = machine;
-	snap->swap_total_bytes = snap->swap_free_bytes = 0;
-	if (read_number(s, SENSE_SWAP_USAGE, &swap_usage) &&
-	    read_number(s, SENSE_SWAP_LIMIT, &swap_limit) &&
-	    swap_limit < (uint64_t)1 << 60) {
-		/* v1 counts memory and swap in one. */
-		if (s->v1) {
-			swap_limit = minus(swap_limit, limit);
-			swap_usage = minus(swap_usage, usage);
-		}
-		snap->swap_total_bytes = swap_limit;
-		snap->swap_free_bytes = minus(swap_limit, swap_usage);
-	}
+	read_swap(s, usage, limit, snap);
+	/* Kills elsewhere on the machine are none of its business. */
+	snap->oom_kills = 0;
+	if (s->fds[SENSE_EVENTS] >= 0 &&
+	    text_read(s->fds[SENSE_EVENTS], s->buf, sizeof(s->buf)) > 0)
+		text_field(s->buf, "oom_kill", &snap->oom_kills);
 	if (text_read(s->fds[SENSE_STAT], s->buf, sizeof(s->buf)) < 0)
 		return -EIO;
 	STAT("inactive_file", &inactive);

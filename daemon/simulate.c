@@ -92,12 +92,12 @@ static bool read_candidate(struct replay *r, const char *line)
 	if (sscanf(line,
 		   "C %d %d %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
 		   " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNd64
-		   " %d %d %u %d %u %u %63s",
+		   " %d %d %u %d %u %u %63s %" SCNu64,
 		   &c->pid, &c->parent, &c->start, &c->anon_bytes,
 		   &c->shmem_bytes, &c->shmem_own_bytes, &c->swap_bytes,
 		   &c->growth_bytes, &c->shmem_growth_bytes, &c->age_s,
 		   &c->session, &c->pgrp, &c->unit, &c->oom_score_adj,
-		   &c->flags, &c->uid, comm) != 17 ||
+		   &c->flags, &c->uid, comm, &c->inherited_bytes) < 17 ||
 	    c->unit >= MAX_UNITS)
 		return false;
 	for (size_t i = 0; i < sizeof(c->comm) - 1; i++) {

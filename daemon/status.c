@@ -62,6 +62,11 @@ int status_listen(const char *path)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
+	/* Another one answers there: that one's it stays. */
+	if (!connect(fd, (void *)&at, sizeof(at))) {
+		close(fd);
+		return -EADDRINUSE;
+	}
 	/* Only a socket: a file of this name is a mistake of somebody's. */
 	if (!lstat(path, &st) && S_ISSOCK(st.st_mode))
 		unlink(path);

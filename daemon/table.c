@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/oom.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -24,6 +25,10 @@
 #define UNITS_NS (60 * NS_PER_S)
 /* Who has less is not looked at closer. */
 #define SMALL_PAGES 64
+/* Until then its maker may still set its oom_score_adj. */
+#define YOUNG_S 10
+/* Longer than that a child that has not called execve() has pages of its own. */
+#define CHILD_S 60
 
 /* We cannot report on our own end, and our parents' is ours. */
 static void find_own(struct table *t)
@@ -44,7 +49,7 @@ static void find_own(struct table *t)
 }
 
 int table_open(struct table *t, const char *root, int cgroup_fd,
-	       const struct rules *rules)
+	       const char *cgroup, const struct rules *rules)
 {
 	char path[PATH_MAX];
 
@@ -63,7 +68,7 @@ int table_open(struct table *t, const char *root, int cgroup_fd,
 	if (!t->c || !t->old_c || !t->m || !t->old_m || !t->pids)
 		return -ENOMEM;
 	find_own(t);
-	return units_open(&t->units);
+	return units_open(&t->units, cgroup);
 }
 
 static int32_t find_pid(const struct candidate *c, size_t nr, pid_t pid)
@@ -122,6 +127,14 @@ void table_update(struct table *t, struct candidate *c, const char *status)
 	measure_growth(c, &t->m[c - t->c]);
 }
 
+/* Else it could not be read, and what that would have said may protect it. */
+static bool is_gone(struct table *t, ssize_t n)
+{
+	if (n < 0)
+		table_starved(t, (int)-n);
+	return n == -ENOENT || n == -ESRCH;
+}
+
 static void ask_rules(struct table *t, struct candidate *c, struct memory_of *m)
 {
 	uint32_t need = t->rules->subjects;
@@ -142,8 +155,16 @@ static void ask_rules(struct table *t, struct candidate *c, struct memory_of *m)
 	snprintf(path, sizeof(path), "%d/cgroup", c->pid);
 	n = text_read_at(t->proc_fd, path, where, sizeof(where));
 	m->unit = 0;
+	if (n <= 0 && !is_gone(t, n)) {
+		m->rule_flags = CANDIDATE_NEVER;
+		return;
+	}
 	if (n > 0) {
 		unit = units_find(&t->units, t->rules, where);
+		if (unit == UNIT_UNKNOWN) {
+			m->rule_flags = CANDIDATE_NEVER;
+			return;
+		}
 		m->unit = t->units.u[unit].whole;
 		flags = t->units.u[unit].flags;
 		cgroup = units_rule_path(where);
@@ -157,12 +178,12 @@ static bool read_process(struct table *t, pid_t pid, struct candidate *c,
 			 struct process_stat *st)
 {
 	char path[32];
-
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "%d/stat", pid);
 	n = text_read_at(t->proc_fd, path, t->buf, sizeof(t->buf));
-	t->starved |= n < 0 && no_descriptors((int)-n);
+	if (n < 0)
+		table_starved(t, (int)-n);
 	if (n <= 0 || process_parse_stat(t->buf, st))
 		return false;
 	*c = (struct candidate){ .pid = pid,
@@ -215,8 +236,6 @@ static pid_t living_thread(struct table *t, pid_t pid)
 static void read_closer(struct table *t, struct candidate *c,
 			const struct process_stat *st)
 {
-	const char *p = t->buf;
-	int64_t adj;
 	char path[48];
 
 	if (st->state == 'Z' && st->threads > 1)
@@ -226,12 +245,46 @@ static void read_closer(struct table *t, struct candidate *c,
 		snprintf(path, sizeof(path), "%d/status", c->pid);
 	if (text_read_at(t->proc_fd, path, t->buf, sizeof(t->buf)) > 0)
 		process_parse_status(t->buf, c);
+}
+
+static void read_adj(struct table *t, const struct candidate *c,
+		     struct memory_of *m)
+{
+	const char *p = t->buf;
+	char path[48];
+	int64_t adj;
+	ssize_t n;
+
 	snprintf(path, sizeof(path), "%d/oom_score_adj", c->pid);
-	if (text_read_at(t->proc_fd, path, t->buf, sizeof(t->buf)) > 0 &&
-	    text_signed(&p, &adj))
-		c->oom_score_adj = (int32_t)adj;
-	if (c->oom_score_adj == -1000)
+	n = text_read_at(t->proc_fd, path, t->buf, sizeof(t->buf));
+	if (n > 0 && text_signed(&p, &adj))
+		m->oom_score_adj = (int32_t)adj;
+	else if (!is_gone(t, n))
+		m->oom_score_adj = OOM_SCORE_ADJ_MIN;
+}
+
+/*
+ * Of a small one only what protects it, and with it the tree and the cgroup that
+ * it is in, and that is asked again from time to time only.
+ */
+static void read_details(struct table *t, struct candidate *c,
+			 struct memory_of *m, const struct process_stat *st)
+{
+	int64_t since = (int64_t)(st->start / (uint64_t)sysconf(_SC_CLK_TCK));
+	bool closer = st->rss_pages >= SMALL_PAGES || t->swap ||
+		      st->state == 'Z' || !m->rules_known;
+
+	if (closer)
+		read_closer(t, c, st);
+	if (closer || t->now_s - since < YOUNG_S)
+		read_adj(t, c, m);
+	c->oom_score_adj = m->oom_score_adj;
+	if (c->oom_score_adj == OOM_SCORE_ADJ_MIN)
 		c->flags |= CANDIDATE_NEVER;
+	if (!m->rules_known)
+		ask_rules(t, c, m);
+	c->flags |= m->rule_flags;
+	c->unit = m->unit;
 }
 
 static void add_process(struct table *t, pid_t pid, size_t *old, bool rebase)
@@ -254,13 +307,8 @@ static void add_process(struct table *t, pid_t pid, size_t *old, bool rebase)
 		*m = (struct memory_of){ .start = st.start };
 		c->flags |= CANDIDATE_NEW;
 	}
-	if (st.rss_pages >= SMALL_PAGES || t->swap || st.state == 'Z') {
-		read_closer(t, c, &st);
-		if (!m->rules_known)
-			ask_rules(t, c, m);
-		c->flags |= m->rule_flags;
-		c->unit = m->unit;
-	}
+	m->stack = st.stack;
+	read_details(t, c, m, &st);
 	if (rebase) {
 		m->base_bytes[0] = m->base_bytes[1] =
 			c->anon_bytes + c->swap_bytes;
@@ -273,19 +321,40 @@ static void add_process(struct table *t, pid_t pid, size_t *old, bool rebase)
 	t->nr++;
 }
 
+/*
+ * A child of fork(2) or vfork(2) that has not called execve() shows all that its
+ * parent has: it has not grown by that, and it would not come back.
+ */
+static void inherit(struct table *t, size_t i)
+{
+	struct candidate *c = &t->c[i];
+	struct memory_of *m = &t->m[i];
+	uint64_t bytes = c->anon_bytes + c->swap_bytes, of_parent;
+
+	if (c->parent < 0 || c->age_s >= CHILD_S || !m->stack ||
+	    t->m[c->parent].stack != m->stack)
+		return;
+	of_parent = t->c[c->parent].anon_bytes + t->c[c->parent].swap_bytes;
+	if (c->flags & CANDIDATE_NEW) {
+		m->inherited = bytes < of_parent ? bytes : of_parent;
+		m->base_bytes[0] = m->base_bytes[1] = m->inherited;
+		measure_growth(c, m);
+	}
+	c->inherited_bytes = m->inherited;
+}
+
 /* What needs all of them: parents, and whose shmem is whose. */
 static void finish(struct table *t, const struct snapshot *now)
 {
 	struct candidate *most = NULL;
 	uint64_t second = 0;
-	struct timespec ts;
 
-	clock_gettime(CLOCK_BOOTTIME, &ts);
 	for (size_t i = 0; i < t->nr; i++) {
 		struct candidate *c = &t->c[i];
 
 		c->parent = find_pid(t->c, t->nr, c->parent);
-		c->age_s = ts.tv_sec > c->age_s ? ts.tv_sec - c->age_s : 0;
+		c->age_s = t->now_s > c->age_s ? t->now_s - c->age_s : 0;
+		inherit(t, i);
 		if (!most || c->shmem_bytes > most->shmem_bytes) {
 			second = most ? most->shmem_bytes : 0;
 			most = c;
@@ -325,15 +394,31 @@ static void swap_tables(struct table *t)
 	t->old_nr = nr;
 }
 
+/* The numbers that this table has of cgroups may be those of others by now. */
+static void forget_units(struct table *t)
+{
+	for (size_t i = 0; i < t->nr; i++) {
+		if (t->m[i].rules_known)
+			continue;
+		t->c[i].flags |= t->c[i].unit ? CANDIDATE_NEVER : 0;
+		t->c[i].unit = t->m[i].unit = 0;
+	}
+}
+
 int table_sweep(struct table *t, const struct snapshot *now)
 {
 	int64_t begin = clock_ns();
 	bool rebase = !t->swept_ns || begin - t->swept_ns > STALE_NS;
+	struct timespec ts;
 	size_t old = 0;
 	int ret;
 
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	t->now_s = ts.tv_sec;
+
 	/* What owners say of their cgroups may change; a minute is soon. */
-	if (units_full(&t->units) || begin - t->units.since_ns > UNITS_NS)
+	if (begin - t->units.since_ns >
+	    (units_full(&t->units) ? NS_PER_S : UNITS_NS))
 		table_forget_rules(t, t->rules);
 	t->swap = now->swap_total_bytes > now->swap_free_bytes;
 	ret = table_list(t);
@@ -346,7 +431,8 @@ int table_sweep(struct table *t, const struct snapshot *now)
 			add_process(t, t->pids[i], &old, rebase);
 	if (t->starved) {
 		swap_tables(t);
-		return -EMFILE;
+		forget_units(t);
+		return t->starved;
 	}
 	if (rebase)
 		t->base[0] = t->base[1] = (struct base){ now->time_ns,

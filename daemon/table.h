@@ -20,6 +20,11 @@ struct memory_of {
 	/* Anonymous and swapped bytes, and shmem, at two times past. */
 	uint64_t base_bytes[2];
 	uint64_t base_shmem[2];
+	/* Where its stack begins, as for all since the same execve(); 0: unknown. */
+	uint64_t stack;
+	/* What it had of its parent when it was first seen. */
+	uint64_t inherited;
+	int32_t oom_score_adj;
 	/* CANDIDATE_* of the rules, once they were asked. */
 	uint32_t rule_flags;
 	/* The cgroup with which it goes, 0: none. */
@@ -50,8 +55,8 @@ struct table {
 	int64_t swept_ns;
 	/* How long the last sweep took. */
 	int64_t took_ns;
-	/* No descriptor was left to read one with. */
-	bool starved;
+	/* -EMFILE, -ENFILE: no descriptor was left to read one with. */
+	int starved;
 	/* Processes for which there was no room. */
 	size_t left_out;
 	int proc_fd;
@@ -65,15 +70,17 @@ struct table {
 	const struct rules *rules;
 	struct units units;
 	bool swap;
+	/* Since boot, s, when the sweep began. */
+	int64_t now_s;
 	char buf[32768];
 };
 
-/* Maps everything.  Return: 0 or -errno. */
+/* @cgroup_fd, @cgroup: -1 and NULL, or the one to watch.  Maps everything.  Return: 0 or -errno. */
 int table_open(struct table *t, const char *root, int cgroup_fd,
-	       const struct rules *rules);
+	       const char *cgroup, const struct rules *rules);
 /*
- * Look at all processes.  Return: 0 or -errno, -EMFILE where descriptors are
- * short, and the table is as it was.
+ * Look at all processes.  Return: 0 or -errno; -EMFILE and -ENFILE where
+ * descriptors are short, and the table is as it was.
  */
 int table_sweep(struct table *t, const struct snapshot *now);
 /* The rules have changed. */
@@ -98,8 +105,8 @@ struct linux_dirent64 {
 
 /* Fills pids, sorted.  Return: 0 or -errno. */
 int table_list(struct table *t);
-/* Is this the error of a descriptor that was not to be had? */
-bool no_descriptors(int error);
+/* Notes it if @error, an errno, is that of a descriptor that was not to be had. */
+void table_starved(struct table *t, int error);
 
 /* process.c: the texts of one process */
 
@@ -114,6 +121,8 @@ struct process_stat {
 	pid_t pgrp;
 	uint64_t start;
 	uint64_t rss_pages;
+	/* 0: not for us to know. */
+	uint64_t stack;
 };
 
 int process_parse_stat(const char *text, struct process_stat *ret);

@@ -112,11 +112,12 @@ static void put_candidate(struct trace *t, const struct candidate *c)
 		snprintf(comm + 2 * i, 3, "%02x", (unsigned char)c->comm[i]);
 	put(t,
 	    "C %d %d %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
-	    " %" PRIu64 " %" PRIu64 " %" PRId64 " %d %d %u %d %u %u %s\n",
+	    " %" PRIu64 " %" PRIu64 " %" PRId64 " %d %d %u %d %u %u %s"
+	    " %" PRIu64 "\n",
 	    c->pid, c->parent, c->start, c->anon_bytes, c->shmem_bytes,
 	    c->shmem_own_bytes, c->swap_bytes, c->growth_bytes,
 	    c->shmem_growth_bytes, c->age_s, c->session, c->pgrp, c->unit,
-	    c->oom_score_adj, c->flags, c->uid, comm);
+	    c->oom_score_adj, c->flags, c->uid, comm, c->inherited_bytes);
 }
 
 static void put_release(struct trace *t, size_t i, const struct release_view *r)

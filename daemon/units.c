@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -46,10 +48,24 @@ static void find_mount(struct units *u)
 		fclose(f);
 }
 
-int units_open(struct units *u)
+/* Where @cgroup is below the mount point. */
+static void find_watched(struct units *u, const char *cgroup)
+{
+	char path[PATH_MAX];
+	size_t len = strlen(u->mount);
+
+	if (!realpath(cgroup, path) || strncmp(path, u->mount, len) ||
+	    path[len] != '/')
+		return;
+	snprintf(u->watched, sizeof(u->watched), "%.511s", path + len);
+}
+
+int units_open(struct units *u, const char *cgroup)
 {
 	memset(u, 0, sizeof(*u));
 	find_mount(u);
+	if (cgroup && u->tag)
+		find_watched(u, cgroup);
 	u->u = memory_map(MAX_UNITS * sizeof(*u->u));
 	if (!u->u)
 		return -ENOMEM;
@@ -83,24 +99,42 @@ static bool has_attribute(const char *dir, const char *name)
 	return false;
 }
 
+/*
+ * To spare a cgroup is for root to say, or for the user that we run as: anybody else
+ * would protect his own at the cost of the others.
+ */
 static uint32_t attributes(const char *dir)
 {
 	uint32_t flags = 0;
+	struct stat st;
 
+	if (has_attribute(dir, "oomd_prefer"))
+		flags |= CANDIDATE_PREFER;
+	if (stat(dir, &st) || (st.st_uid && st.st_uid != geteuid()))
+		return flags;
 	if (has_attribute(dir, "oomd_omit"))
 		flags |= CANDIDATE_NEVER;
 	if (has_attribute(dir, "oomd_avoid"))
 		flags |= CANDIDATE_AVOID;
-	if (has_attribute(dir, "oomd_prefer"))
-		flags |= CANDIDATE_PREFER;
 	return flags;
 }
 
-static bool goes_whole(const char *dir, const char *path,
+/* Members of what is above the watched one may be elsewhere, and unknown to us. */
+static bool is_watched(const struct units *u, const char *path)
+{
+	size_t len = strlen(u->watched);
+
+	return !strncmp(path, u->watched, len) &&
+	       (!path[len] || path[len] == '/');
+}
+
+static bool goes_whole(const struct units *u, const char *dir, const char *path,
 		       const struct rules *rules)
 {
 	char file[1024], value[8];
 
+	if (!is_watched(u, path))
+		return false;
 	if (rules_whole(rules, path))
 		return true;
 	snprintf(file, sizeof(file), "%s/memory.oom.group", dir);
@@ -119,22 +153,24 @@ static uint32_t find(struct units *u, const struct rules *rules,
 		if (!strcmp(u->u[i].path, path))
 			return i;
 	/* The root has every process. */
-	if (u->nr == MAX_UNITS || depth > 32 || !path[1])
+	if (!path[1])
 		return 0;
+	if (u->nr == MAX_UNITS || depth > 32)
+		return UNIT_UNKNOWN;
 	snprintf(above, sizeof(above), "%s", path);
 	slash = strrchr(above, '/');
 	slash[slash == above] = '\0';
 	up = find(u, rules, above, depth + 1);
-	if (u->nr == MAX_UNITS)
-		return 0;
+	if (up == UNIT_UNKNOWN || u->nr == MAX_UNITS)
+		return UNIT_UNKNOWN;
 	i = u->nr++;
 	snprintf(u->u[i].path, sizeof(u->u[i].path), "%s", path);
 	snprintf(dir, sizeof(dir), "%s%s", u->mount, path);
 	u->u[i].flags = attributes(dir) | (up ? u->u[up].flags : 0);
 	/* The outermost that goes as a whole takes all of it. */
-	u->u[i].whole = up && u->u[up].whole	     ? u->u[up].whole :
-			goes_whole(dir, path, rules) ? i :
-						       0;
+	u->u[i].whole = up && u->u[up].whole		? u->u[up].whole :
+			goes_whole(u, dir, path, rules) ? i :
+							  0;
 	return i;
 }
 
@@ -150,8 +186,10 @@ uint32_t units_find(struct units *u, const struct rules *rules,
 	path = line + strlen(u->tag);
 	len = strcspn(path, "\n");
 	/* "(deleted)" and paths out of our namespace are nowhere. */
-	if (*path != '/' || !strncmp(path, "/..", 3) || len >= sizeof(copy))
+	if (*path != '/' || !strncmp(path, "/..", 3))
 		return 0;
+	if (len >= sizeof(copy))
+		return UNIT_UNKNOWN;
 	memcpy(copy, path, len);
 	copy[len] = '\0';
 	return find(u, rules, copy, 0);

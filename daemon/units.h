@@ -26,18 +26,26 @@ struct units {
 	char mount[256];
 	/* How its line in /proc/PID/cgroup begins, behind the number. */
 	const char *tag;
+	/* Below the mount point: what is watched, "" for all. */
+	char watched[512];
 	/* [0] is nobody's. */
 	struct unit *u;
 	uint32_t nr;
 	int64_t since_ns;
 };
 
-/* Return: 0, or -ENOMEM.  Without cgroups there are no units. */
-int units_open(struct units *u);
+/* There is no room for it, or its path is too long. */
+#define UNIT_UNKNOWN UINT32_MAX
+
+/*
+ * @cgroup: the directory that is watched, or NULL; what is above it never goes as
+ * a whole.  Return: 0, or -ENOMEM.  Without cgroups there are no units.
+ */
+int units_open(struct units *u, const char *cgroup);
 /* What was read may have changed. */
 void units_forget(struct units *u);
 bool units_full(const struct units *u);
-/* @text is /proc/PID/cgroup.  Index, 0: none. */
+/* @text is /proc/PID/cgroup.  Index, 0: none, or UNIT_UNKNOWN. */
 uint32_t units_find(struct units *u, const struct rules *rules,
 		    const char *text);
 /* Of a v2 cgroup or of systemd's, for the rules; cut out of @text.  Or NULL. */

@@ -162,7 +162,12 @@ void start_daemon(const char *preload, ...)
 void stop_daemon(void)
 {
 	kill(daemon_run.pid, SIGTERM);
-	assert_int_equal(test_wait(daemon_run.pid), 0);
+	wait_daemon(0);
+}
+
+void wait_daemon(int status)
+{
+	assert_int_equal(test_wait(daemon_run.pid), status);
 	while (read_log(0))
 		;
 	close(daemon_run.fd);

@@ -32,6 +32,8 @@ extern bool whole_machine;
 extern void (*before_daemon)(void);
 /* Reads the rest of what it says, too. */
 void stop_daemon(void);
+/* It ends by itself, with this exit status. */
+void wait_daemon(int status);
 bool read_log(int ms);
 void show_log(void);
 /* Fails, with all that was said, if it does not come. */

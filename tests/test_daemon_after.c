@@ -122,6 +122,44 @@ static void test_kernel_was_faster(void **state)
 	expect(ACTION_KILL, REASON_CRITICAL, "hog");
 }
 
+/* It goes on killing, in a cgroup of its own perhaps: once is waited for. */
+static void test_kernel_kills_on(void **state)
+{
+	(void)state;
+	innocents();
+	hog(400, 300);
+	look(0, 600);
+	fall(1000, 10);
+	m.now.oom_kills++;
+	look(50, 10);
+	expect(ACTION_NONE, REASON_KERNEL_OOM, NULL);
+	for (int i = 0; i < 12; i++) {
+		m.now.oom_kills += i % 4 == 3;
+		look(100, 10);
+	}
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+}
+
+/* Somebody else gave memory back: it may end in peace, until it is low again. */
+static void test_asked_and_calm(void **state)
+{
+	struct decision d;
+
+	(void)state;
+	innocents();
+	hog(400, 30);
+	look(0, 200);
+	fall(2000, 95);
+	look(100, 500);
+	release(RELEASE_ASKED, 60000);
+	expect(ACTION_NONE, REASON_ASKED, NULL);
+	look(100, 95);
+	release(RELEASE_ASKED, 60100);
+	d = decide();
+	assert_int_equal(d.action, ACTION_ESCALATE);
+	assert_int_equal(d.reason, REASON_GRACE_OVER);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -130,6 +168,8 @@ int main(void)
 		course_test(test_dead_and_held),
 		course_test(test_asked),
 		course_test(test_kernel_was_faster),
+		course_test(test_kernel_kills_on),
+		course_test(test_asked_and_calm),
 	};
 
 	cmocka_set_test_filter(getenv("MRELEASE_TEST"));

@@ -93,7 +93,7 @@ static int make_proc(void **state)
 	for (int i = 0; i < MANY; i++)
 		put_process(fd, FIRST_PID + i, 100 + (uint64_t)i % 50);
 	close(fd);
-	assert_int_equal(table_open(&table, root, -1, &rules), 0);
+	assert_int_equal(table_open(&table, root, -1, NULL, &rules), 0);
 	return 0;
 }
 

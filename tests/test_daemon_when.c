@@ -276,11 +276,42 @@ static void test_line_in_bytes(void **state)
 	(void)state;
 	innocents();
 	hog(400, 300);
-	m.config.mem_kill.bytes = 300 * MIB;
+	m.config.mem_kill = (struct line){ .bytes = 300 * MIB };
 	look(0, 600);
 	look(1000, 301);
 	assert_int_not_equal(decide().level, LEVEL_CRITICAL);
 	look(1000, 300);
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+}
+
+/* Only the first line was set, below where the second one is by itself. */
+static void test_kill_line_follows(void **state)
+{
+	(void)state;
+	innocents();
+	hog(400, 300);
+	m.config.mem_term = (struct line){ .permille = 40 };
+	look(0, 600);
+	look(1000, 45);
+	assert_int_not_equal(decide().level, LEVEL_CRITICAL);
+	look(1000, 40);
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+	/* It is there because it was asked for. */
+	m.config.mem_kill = (struct line){ .permille = 50 };
+	look(1000, 45);
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+}
+
+/* "Swap does not count" is so to the last byte. */
+static void test_all_of_swap(void **state)
+{
+	(void)state;
+	innocents();
+	hog(400, 300);
+	m.config.swap_term = m.config.swap_kill =
+		(struct line){ .permille = 1000 };
+	m.now.swap_total_bytes = m.now.swap_free_bytes = 2147479552;
+	look(0, 40);
 	expect(ACTION_KILL, REASON_CRITICAL, "hog");
 }
 
@@ -302,6 +333,8 @@ int main(void)
 		course_test(test_short_stall),
 		course_test(test_history),
 		course_test(test_line_in_bytes),
+		course_test(test_kill_line_follows),
+		course_test(test_all_of_swap),
 	};
 
 	cmocka_set_test_filter(getenv("MRELEASE_TEST"));

@@ -86,6 +86,148 @@ static void test_tree(void **state)
 	assert_string_equal(m.c[d.victim].comm, "cc1");
 }
 
+/* make, sh, and below it ten compilers that grow by @growth_mib each. */
+static size_t make_job(uint64_t growth_mib)
+{
+	size_t root = m.nr;
+
+	add("make", 2)->session = 77;
+	add("sh", 2)->session = 77;
+	m.c[root + 1].parent = (int32_t)root;
+	for (int i = 0; i < 10; i++) {
+		struct candidate *c = add("cc1", 40);
+
+		c->parent = (int32_t)root;
+		c->session = 77;
+		c->growth_bytes = growth_mib * MIB;
+	}
+	m.growth_ns = 2 * NS_PER_S;
+	m.available_growth = -10 * (int64_t)(growth_mib * MIB);
+	look(0, 400);
+	fall(2000, 20);
+	return root;
+}
+
+/* Sessions are nothing to a kill: a protected one below a border counts. */
+static void test_protected_below_a_border(void **state)
+{
+	struct candidate *c;
+	size_t root;
+
+	(void)state;
+	root = make_job(35);
+	assert_true(decide().tree);
+	c = add("daemon", 5);
+	c->parent = (int32_t)root + 1;
+	c->session = 78;
+	assert_false(decide().tree);
+	c->flags |= CANDIDATE_NEVER;
+	assert_false(decide().tree);
+	/* It is of the job's session, far down. */
+	for (int i = 0; i < 70; i++) {
+		c = add("deep", 1);
+		c->session = 77;
+		c->parent = (int32_t)m.nr - 2;
+	}
+	c->flags |= CANDIDATE_NEVER;
+	m.c[root + 12].flags = 0;
+	m.c[root + 12].session = 77;
+	assert_false(decide().tree);
+	c->flags = 0;
+	assert_false(decide().tree);
+	/* Not one that is gone already. */
+	m.nr = root + 13;
+	m.c[root + 12].session = 78;
+	m.c[root + 12].flags = CANDIDATE_DYING;
+	assert_true(decide().tree);
+}
+
+/* A job is protected as its most protected member is. */
+static void test_protected_tree(void **state)
+{
+	size_t root, hog;
+
+	(void)state;
+	root = make_job(25);
+	hog = m.nr;
+	add("hog", 300)->growth_bytes = 140 * MIB;
+	assert_true(decide().tree);
+	m.c[root + 5].oom_score_adj = -997;
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+	m.c[root + 5].oom_score_adj = 0;
+	m.c[hog].flags |= CANDIDATE_PREFER;
+	assert_true(decide().tree);
+	m.c[root + 5].flags |= CANDIDATE_AVOID;
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+	/* Preferred, all of it. */
+	for (size_t i = root; i < hog; i++)
+		m.c[i].flags = CANDIDATE_PREFER;
+	assert_true(decide().tree);
+}
+
+/* A zombie, and drivers that wait for their compilers, are not the job's ruin. */
+static void test_tree_with_idlers(void **state)
+{
+	struct decision d;
+	size_t root;
+
+	(void)state;
+	root = make_job(35);
+	for (int i = 0; i < 14; i++) {
+		struct candidate *c = add("g++", 3);
+
+		c->parent = (int32_t)root;
+		c->session = 77;
+	}
+	add("zombie", 0)->parent = (int32_t)root;
+	m.c[m.nr - 1].session = 77;
+	m.c[m.nr - 1].flags = CANDIDATE_DYING;
+	d = decide();
+	assert_true(d.tree);
+	assert_int_equal(d.victim, root);
+	assert_int_equal(d.members, 26);
+	/* Nobody is asked: the root may exit alone. */
+	m.c[root].flags |= CANDIDATE_ASKABLE;
+	look(1000, 200);
+	fall(11000, 90);
+	assert_int_not_equal(decide().action, ACTION_ASK);
+}
+
+/* With swap in use a hog hardly makes less available; nor does half a MiB of tmpfs. */
+static void test_a_little_tmpfs(void **state)
+{
+	(void)state;
+	innocents();
+	hog(400, 300);
+	m.growth_ns = 2 * NS_PER_S;
+	m.available_growth = -(int64_t)MIB;
+	m.shmem_growth = (int64_t)MIB * 6 / 10;
+	look(0, 40);
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+	m.shmem_growth = 100 * (int64_t)MIB;
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+}
+
+/* A child of fork(2) has what its parent has: it brings nothing. */
+static void test_fresh_child(void **state)
+{
+	struct candidate *c;
+
+	(void)state;
+	innocents();
+	add("redis", 300);
+	c = add("bgsave", 300);
+	c->parent = (int32_t)m.nr - 2;
+	c->inherited_bytes = 295 * MIB;
+	hog(250, 200);
+	look(0, 400);
+	fall(2000, 20);
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+	m.c[m.nr - 1].flags |= CANDIDATE_NEVER;
+	expect(ACTION_KILL, REASON_CRITICAL, "redis");
+	assert_true(candidate_gain(c) == 5 * MIB);
+}
+
 /* A desktop is no job of its one busy child, nor a shell on a terminal. */
 static void test_no_tree_above_the_job(void **state)
 {
@@ -244,6 +386,11 @@ int main(void)
 		course_test(test_shared_memory_hog),
 		course_test(test_tree),
 		course_test(test_no_tree_above_the_job),
+		course_test(test_protected_below_a_border),
+		course_test(test_protected_tree),
+		course_test(test_tree_with_idlers),
+		course_test(test_a_little_tmpfs),
+		course_test(test_fresh_child),
 		course_test(test_unit),
 		course_test(test_never),
 		course_test(test_preferences),

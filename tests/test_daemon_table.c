@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/* What mreleased makes of processes and cgroups that are files of the test's own. */
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "rules.h"
+#include "sense.h"
+#include "table.h"
+#include "text.h"
+
+#define MIB ((uint64_t)1 << 20)
+#define GIB (1024 * MIB)
+
+static char root[PATH_MAX];
+static struct table table;
+static struct rules rules;
+static struct sense sense;
+
+static void put(const char *path, const char *text)
+{
+	char full[PATH_MAX + 64];
+	int fd;
+
+	snprintf(full, sizeof(full), "%s/%s", root, path);
+	unlink(full);
+	fd = open(full, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_true(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+static void make_dir(const char *path)
+{
+	char full[PATH_MAX + 64];
+
+	snprintf(full, sizeof(full), "%s/%s", root, path);
+	unlink(full);
+	if (mkdir(full, 0700))
+		assert_int_equal(access(full, F_OK), 0);
+}
+
+struct process {
+	int pid;
+	int ppid;
+	const char *comm;
+	uint64_t kib;
+	/* Where its stack begins. */
+	unsigned int stack;
+	int oom_score_adj;
+	/* Clock ticks since boot. */
+	uint64_t start;
+};
+
+static void put_process(const struct process *p)
+{
+	char path[64], text[1024];
+
+	snprintf(path, sizeof(path), "proc/%d", p->pid);
+	make_dir(path);
+	snprintf(text, sizeof(text),
+		 "%d (%s) S %d 7 7 0 -1 4194560 1 0 0 0 1 1 0 0 20 0 1 0 %lu "
+		 "1000000 %lu 18446744073709551615 1 1 %u 0 0\n",
+		 p->pid, p->comm, p->ppid, (unsigned long)p->start,
+		 (unsigned long)(p->kib / 4), p->stack);
+	snprintf(path, sizeof(path), "proc/%d/stat", p->pid);
+	put(path, text);
+	snprintf(text, sizeof(text),
+		 "Name:\t%s\nUid:\t0\t0\t0\t0\nVmRSS:\t%lu kB\n"
+		 "RssAnon:\t%lu kB\nThreads:\t1\n",
+		 p->comm, (unsigned long)p->kib, (unsigned long)p->kib);
+	snprintf(path, sizeof(path), "proc/%d/status", p->pid);
+	put(path, text);
+	snprintf(text, sizeof(text), "%d\n", p->oom_score_adj);
+	snprintf(path, sizeof(path), "proc/%d/oom_score_adj", p->pid);
+	put(path, text);
+	snprintf(path, sizeof(path), "proc/%d/cgroup", p->pid);
+	put(path, "0::/\n");
+}
+
+/* Without swap, as where small processes are not read in full. */
+static void sweep(void)
+{
+	struct snapshot now = { .time_ns = clock_ns(), .total_bytes = GIB };
+
+	assert_int_equal(table_sweep(&table, &now), 0);
+}
+
+static const struct candidate *find(const struct process *p)
+{
+	const struct candidate *c = table_find(&table, p->pid, p->start);
+
+	assert_non_null(c);
+	return c;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	snprintf(root, sizeof(root), "%s/mreleased-XXXXXX",
+		 access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+	if (!mkdtemp(root))
+		return -1;
+	make_dir("proc");
+	make_dir("cgroup");
+	memset(&rules, 0, sizeof(rules));
+	return table_open(&table, root, -1, NULL, &rules);
+}
+
+static int tear_down(void **state)
+{
+	char command[PATH_MAX + 16];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf '%s'", root);
+	return system(command);
+}
+
+/* As small as an init of a container, it keeps the tree above it all the same. */
+static void test_small_and_protected(void **state)
+{
+	const struct process init = { 100, 1, "tini", 40, 5, -1000, 7 };
+	const struct process other = { 101, 1, "tini", 40, 6, 0, 8 };
+
+	(void)state;
+	put_process(&init);
+	put_process(&other);
+	for (int i = 0; i < 2; i++) {
+		sweep();
+		assert_true(find(&init)->flags & CANDIDATE_NEVER);
+		assert_false(find(&other)->flags & CANDIDATE_NEVER);
+	}
+}
+
+/* What cannot be read may have said "never". */
+static void test_unreadable(void **state)
+{
+	const struct process p[] = {
+		{ 100, 1, "one", 4096, 5, 0, 7 },
+		{ 101, 1, "two", 4096, 6, 0, 7 },
+		{ 102, 1, "three", 4096, 7, 0, 7 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++)
+		put_process(&p[i]);
+	sweep();
+	for (size_t i = 0; i < 3; i++)
+		assert_false(find(&p[i])->flags & CANDIDATE_NEVER);
+	/* The read of a directory is an error that is not "gone". */
+	make_dir("proc/100/oom_score_adj");
+	make_dir("proc/101/cgroup");
+	table_forget_rules(&table, &rules);
+	sweep();
+	assert_true(find(&p[0])->flags & CANDIDATE_NEVER);
+	assert_true(find(&p[1])->flags & CANDIDATE_NEVER);
+	assert_false(find(&p[2])->flags & CANDIDATE_NEVER);
+}
+
+/* A child of fork(2) has not grown by what its parent has, one that execs has. */
+static void test_child(void **state)
+{
+	struct process parent = { 100, 1, "redis", 300 << 10, 5, 0, 0 };
+	struct process child = { 101, 100, "redis", 310 << 10, 5, 0, 0 };
+	struct process other = { 102, 100, "other", 200 << 10, 6, 0, 0 };
+	struct timespec ts;
+
+	(void)state;
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	child.start = other.start =
+		(uint64_t)ts.tv_sec * (uint64_t)sysconf(_SC_CLK_TCK);
+	put_process(&parent);
+	sweep();
+	put_process(&child);
+	put_process(&other);
+	for (int i = 0; i < 2; i++) {
+		sweep();
+		assert_true(find(&child)->inherited_bytes == 300 * MIB);
+		assert_true(find(&child)->growth_bytes == 10 * MIB);
+		assert_true(candidate_gain(find(&child)) == 10 * MIB);
+		assert_true(find(&other)->inherited_bytes == 0);
+		assert_true(find(&other)->growth_bytes == 200 * MIB);
+		assert_true(candidate_gain(find(&other)) == 200 * MIB);
+	}
+	/* It has called execve(). */
+	child.stack = 9;
+	put_process(&child);
+	sweep();
+	assert_true(candidate_gain(find(&child)) == 310 * MIB);
+}
+
+static void put_number(const char *path, uint64_t value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)value);
+	put(path, text);
+}
+
+static void read_cgroup(uint64_t swap_mib, uint64_t swap_free_mib,
+			struct snapshot *s)
+{
+	char text[256], dir[PATH_MAX + 16];
+
+	snprintf(text, sizeof(text),
+		 "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n"
+		 "SwapTotal: %llu kB\nSwapFree: %llu kB\n",
+		 (unsigned long long)swap_mib << 10,
+		 (unsigned long long)swap_free_mib << 10);
+	put("proc/meminfo", text);
+	put("proc/vmstat", "oom_kill 77\npswpin 5\n");
+	put_number("cgroup/memory.current", GIB - 13 * MIB);
+	put_number("cgroup/memory.max", GIB);
+	put("cgroup/memory.stat", "inactive_file 0\nactive_file 0\n");
+	put("cgroup/memory.events", "oom 3\noom_kill 2\noom_group_kill 0\n");
+	snprintf(dir, sizeof(dir), "%s/cgroup", root);
+	assert_int_equal(sense_open(&sense, dir, root), 0);
+	assert_int_equal(sense_read(&sense, s), 0);
+	sense_close(&sense);
+	assert_true(s->total_bytes == GIB);
+	assert_true(s->available_bytes == 13 * MIB);
+	/* Its own kills, not the machine's. */
+	assert_int_equal(s->oom_kills, 2);
+}
+
+/* The swap of a cgroup is the machine's, as far as its limit goes. */
+static void test_swap_of_a_cgroup(void **state)
+{
+	static const struct {
+		/* 0: "max". */
+		uint64_t limit, used, total, free, want_total, want_free;
+	} cases[] = {
+		/* A limit is no swap. */
+		{ 1024, 0, 0, 0, 0, 0 },
+		{ 0, 0, 0, 0, 0, 0 },
+		{ 0, 100, 2048, 1500, 2048, 1500 },
+		{ 1024, 100, 2048, 1500, 1024, 924 },
+		{ 1024, 100, 2048, 300, 1024, 300 },
+		{ 4096, 100, 2048, 1500, 2048, 1500 },
+	};
+	struct snapshot s;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		print_message("# case %zu\n", i);
+		if (cases[i].limit)
+			put_number("cgroup/memory.swap.max",
+				   cases[i].limit * MIB);
+		else
+			put("cgroup/memory.swap.max", "max\n");
+		put_number("cgroup/memory.swap.current", cases[i].used * MIB);
+		read_cgroup(cases[i].total, cases[i].free, &s);
+		assert_true(s.swap_total_bytes == cases[i].want_total * MIB);
+		assert_true(s.swap_free_bytes == cases[i].want_free * MIB);
+	}
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_small_and_protected,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_unreadable, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(test_child, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_swap_of_a_cgroup, set_up,
+						tear_down),
+	};
+
+	cmocka_set_test_filter(getenv("MRELEASE_TEST"));
+	return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
+}
