@@ -9,7 +9,7 @@
 
 /* What kernel and earlyoom make of a preference: 300 of oom_score_adj. */
 #define PREFERENCE 300
-/* A byte of the last seconds weighs as much as so many old ones. */
+/* A byte of the last seconds counts so many times more than an old one. */
 #define GROWTH 4
 /* It is enough alone. */
 #define ENOUGH 50

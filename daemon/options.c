@@ -36,7 +36,7 @@ static const char help[] =
 	"      --ignore-root-user       processes of root never go\n"
 	"      --sort-by-rss            the biggest goes, whatever its oom_score_adj\n"
 	"  -g                           the process group of the victim goes, too\n"
-	"  -P PROGRAM                   run before a kill\n"
+	"  -P PROGRAM                   run when a process is signalled\n"
 	"  -N PROGRAM                   run after a kill\n"
 	"  -n                           ignored; the journal has what was done\n"
 	"      --dryrun, --dry-run      say who would be killed, signal nobody\n"

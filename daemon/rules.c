@@ -11,6 +11,10 @@
 #include "rules.h"
 #include "text.h"
 
+/* Of a regular expression: atoms when all repetitions are written out, brackets. */
+#define MAX_ATOMS  1000
+#define MAX_NESTED 32
+
 static const char *const subjects[] = {
 	[RULE_COMM] = "comm",	  [RULE_CMDLINE] = "cmdline",
 	[RULE_CGROUP] = "cgroup", [RULE_UNIT] = "unit",
@@ -49,6 +53,70 @@ static int find_user(struct rule *rule, char *why, size_t size)
 	return 0;
 }
 
+/* {m,n} behind an atom: how often it is there at most; 0: no such thing. */
+static uint64_t repeats(const char **p)
+{
+	const char *at = *p + 1;
+	uint64_t low = 1, high = 0;
+
+	if (**p != '{' || (!text_number(&at, &low) && *at != ','))
+		return 0;
+	high = low;
+	if (*at == ',') {
+		at++;
+		text_number(&at, &high);
+	}
+	if (*at != '}')
+		return 0;
+	*p = at;
+	return high > low ? high : low;
+}
+
+/*
+ * What a regular expression grows to.  regcomp(3) writes out each repetition:
+ * "((a{99}){99}){99}" is a million atoms, and "((((a+)+)+)+)+" two to the fifth.
+ * false: that would take memory and time that nobody has.
+ */
+static bool is_affordable(const char *p)
+{
+	uint64_t sum[MAX_NESTED] = { 0 }, last = 0, n;
+	size_t depth = 0;
+
+	for (; *p; p++) {
+		switch (*p) {
+		case '(':
+			if (++depth == MAX_NESTED)
+				return false;
+			sum[depth] = last = 0;
+			break;
+		case ')':
+			last = sum[depth];
+			/* A bracket without its other half is an error, or an atom. */
+			if (depth)
+				sum[depth - 1] += sum[depth];
+			depth -= depth > 0;
+			break;
+		case '+':
+			sum[depth] += last;
+			last *= 2;
+			break;
+		case '{':
+			n = repeats(&p);
+			if (n > MAX_ATOMS)
+				return false;
+			sum[depth] += n ? last * (n - 1) : 1;
+			last = n ? last * n : 1;
+			break;
+		default:
+			p += *p == '\\' && p[1];
+			sum[depth] += last = 1;
+		}
+		if (sum[depth] > MAX_ATOMS || last > MAX_ATOMS)
+			return false;
+	}
+	return true;
+}
+
 int rules_add(struct rules *r, enum rule_kind kind, enum rule_subject subject,
 	      const char *text, char *why, size_t why_size)
 {
@@ -74,8 +142,13 @@ int rules_add(struct rules *r, enum rule_kind kind, enum rule_subject subject,
 	if (!rule->text)
 		return -ENOMEM;
 	if (subject == RULE_COMM || subject == RULE_CMDLINE) {
-		ret = regcomp(&rule->regex, text, REG_EXTENDED | REG_NOSUB);
-		if (ret) {
+		ret = is_affordable(text) ? regcomp(&rule->regex, text,
+						    REG_EXTENDED | REG_NOSUB) :
+					    REG_ESPACE;
+		if (ret == REG_ESPACE) {
+			snprintf(why, why_size, "the expression is too big");
+			ret = -EINVAL;
+		} else if (ret) {
 			regerror(ret, &rule->regex, why, why_size);
 			ret = -EINVAL;
 		}

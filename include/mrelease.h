@@ -150,7 +150,7 @@ MRELEASE_API int mrelease_open(pid_t pid, uint64_t inode);
  *
  * Takes no pin and changes nothing about the process.  Holds up to ten file
  * descriptors (O_CLOEXEC), some more for one with shared, huge or pinned
- * pages, and about 540 KiB of resident memory.
+ * pages, and about 630 KiB of resident memory.
  *
  * Return: 0; -EINVAL bad options or not a pidfd; -E2BIG an option of a later
  * header that is not zero; -EBADF pidfd is not open; -ESRCH gone; -EPERM
@@ -166,10 +166,12 @@ MRELEASE_API int mrelease_prepare(int pidfd, const struct mrelease_opts *opts,
  * @deadline_ns: absolute CLOCK_MONOTONIC time; 0: 30 s from now
  * @report: what happened; may be NULL
  *
- * Opens no file and allocates no memory in user space.  Exceptions, none of
- * which the release depends on: MRELEASE_EVICT_CACHE and
- * MRELEASE_KILL_SHARERS; naming the sharers when the kernel refuses to reap;
- * a cpuset that keeps the caller from some CPUs.
+ * Opens no file and allocates no memory in user space before SIGKILL is sent,
+ * but for MRELEASE_KILL_SHARERS, MRELEASE_EVICT_CACHE and a victim that has
+ * called execve() since.  Afterwards files below /proc are opened for the
+ * account (swap, shmem, hugetlb, pinned and secret pages), to look for processes
+ * that share the memory, and where a cpuset keeps the caller from some CPUs;
+ * the release depends on none of them.
  *
  * Runs a helper process that shares the caller's memory and file descriptors
  * for the time of the call, at nice -20 where that is allowed; it sends no
@@ -179,8 +181,7 @@ MRELEASE_API int mrelease_prepare(int pidfd, const struct mrelease_opts *opts,
  * a deadline that passes is a result (MRELEASE_UNCONFIRMED), not an error.
  * -EINVAL: no target, a negative deadline, or a report that is too short.
  * -ESRCH: it was gone before it was signalled.  -EPERM: refused.
- * -EALREADY: released before.  -ETIMEDOUT: the deadline came before the
- * signal.  -EINTR: somebody killed the helper process, before the signal.
+ * -EALREADY: released before.
  */
 MRELEASE_API int mrelease_release(struct mrelease_target *target,
 				  int64_t deadline_ns,
@@ -212,7 +213,8 @@ MRELEASE_API int mrelease_process(int pidfd, const struct mrelease_opts *opts,
  *           the size of the first: it is that of each
  * @nr_members: in: room in @members; out: entries written; may be NULL
  *
- * cgroup.kill (Linux 5.14) or else freeze, kill, thaw; then as
+ * cgroup.kill (Linux 5.14), or else SIGKILL in rounds until nobody new
+ * appears; then as
  * mrelease_process() for each member, in parallel.  The work is done by
  * helper processes with file descriptors of their own.
  *
@@ -220,8 +222,10 @@ MRELEASE_API int mrelease_process(int pidfd, const struct mrelease_opts *opts,
  * cgroup or a threaded one, SELF or ANCESTOR for one that holds the caller;
  * -EBADF also for an O_PATH descriptor; -ESRCH for an empty cgroup; -EINVAL
  * also for members[0].size of less than a report; -EMFILE if a helper has no
- * descriptor either, and nobody was signalled.  A dry run only: -ENOMEM,
- * -EAGAIN, -ENOSYS where there is no memory or no helper process.
+ * descriptor either, and nobody was signalled; -EACCES, -ELOOP a list below it
+ * could not be read, and nobody was signalled.  A dry run only: -ENOMEM,
+ * -EAGAIN, -ENOSYS where there is no memory or no helper process; -ETIMEDOUT,
+ * -EINTR the helper did not get to its end.
  */
 MRELEASE_API int mrelease_cgroup(int cgroup_fd,
 				 const struct mrelease_opts *opts,
@@ -244,7 +248,8 @@ MRELEASE_API int mrelease_cgroup(int cgroup_fd,
  * Return: as mrelease_process(); -EBADF pidfd is not open; -ESRCH the root is
  * gone; -EPERM the root or a descendant may not be killed; -EINVAL also for
  * members[0].size of less than a report.  A dry run only: -ENOMEM, -EAGAIN,
- * -ENOSYS where there is no memory or no helper process.
+ * -ENOSYS where there is no memory or no helper process; -ETIMEDOUT, -EINTR the
+ * helper did not get to its end.
  */
 MRELEASE_API int mrelease_tree(int pidfd, const struct mrelease_opts *opts,
 			       struct mrelease_report *report,
@@ -255,7 +260,7 @@ MRELEASE_API int mrelease_tree(int pidfd, const struct mrelease_opts *opts,
  * mrelease_probe() - what this kernel and these privileges allow
  * @features: size set by the caller
  *
- * Finds out by calling, never from a version.  Forks one child of its own.
+ * Finds out by calling, never from a version.  Starts two helper processes of its own.
  *
  * Where the root of the cgroup v2 hierarchy has no child to look at, it makes
  * one (mrelease-probe.PID) for a moment.

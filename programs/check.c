@@ -23,7 +23,8 @@ struct feature {
 #define FEATURE(member) offsetof(struct mrelease_features, member)
 
 static const struct feature features[] = {
-	{ "pidfd_open", FEATURE(pidfd_open), "PIDs are checked by start time",
+	{ "pidfd_open", FEATURE(pidfd_open),
+	  "the open /proc/PID directory is the handle",
 	  "Linux 5.3; a container's seccomp profile must allow it" },
 	{ "pidfd_send_signal", FEATURE(pidfd_send_signal),
 	  "kill(2), after a check",
@@ -52,7 +53,7 @@ static const struct feature features[] = {
 	{ "cgroup v2", FEATURE(cgroup2), "v1 cgroups only",
 	  "mount -t cgroup2 none /sys/fs/cgroup" },
 	{ "cgroup.kill", FEATURE(cgroup_kill),
-	  "cgroups are frozen, killed and thawed", "Linux 5.14" },
+	  "members are killed in rounds until none is left", "Linux 5.14" },
 	{ "page-cache eviction (map_files)", FEATURE(map_files),
 	  "-c does nothing", "CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN" },
 	{ "cachestat", FEATURE(cachestat),

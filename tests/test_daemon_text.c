@@ -370,6 +370,36 @@ static void test_rules(void **state)
 	assert_int_equal(rules_match(&r, "sshd", NULL, NULL, 0), 0);
 }
 
+/* What regcomp(3) would write out is bounded; the fuzzer found one of 512 MiB. */
+static void test_big_expressions(void **state)
+{
+	static const struct {
+		const char *pattern;
+		int ret;
+	} cases[] = {
+		{ "((a{99}){99}){99}", -EINVAL },
+		{ "a{1,32767}", -EINVAL },
+		{ "(x{,999}y){2}", -EINVAL },
+		{ "((((((((((a+)+)+)+)+)+)+)+)+)+)+", -EINVAL },
+		{ "(((((((((((((((((((((((((((((((((a)))))))))))))))))))))))))))))))))",
+		  -EINVAL },
+		{ "^postgres: [a-z]+ [0-9.]+\\([0-9]+\\)$", 0 },
+		{ "^(java|node)[0-9]{1,3}$", 0 },
+		{ "a{3}(b{2}){4}c+d*e?", 0 },
+	};
+	static struct rules r;
+	char why[100];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		print_message("# %s\n", cases[i].pattern);
+		assert_int_equal(rules_add(&r, RULE_AVOID, RULE_COMM,
+					   cases[i].pattern, why, sizeof(why)),
+				 cases[i].ret);
+	}
+	rules_clear(&r);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -382,6 +412,7 @@ int main(void)
 		cmocka_unit_test(test_config_mistakes),
 		cmocka_unit_test(test_config_round_trip),
 		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_big_expressions),
 	};
 
 	cmocka_set_test_filter(getenv("MRELEASE_TEST"));

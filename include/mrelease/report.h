@@ -126,19 +126,21 @@ enum mrelease_evidence {
 /** Some mappings could not be evicted from the page cache. */
 #define MRELEASE_NOTE_CACHE_PARTIAL (1u << 16)
 /**
- * Group: some were killed and not looked at, for want of descriptors, memory
- * or a helper process, or because asking them anything hangs.
+ * Some were killed and not inspected, for want of descriptors, memory or a
+ * helper process; of a group also because asking them anything hangs.
  */
 #define MRELEASE_NOTE_HANDLES (1u << 17)
 /** Group: members outside our PID namespace. */
 #define MRELEASE_NOTE_FOREIGN_PIDNS (1u << 18)
-/** A pidfd was not to be had: identity was checked by start time. */
+/** A pidfd was not to be had: the open /proc/PID directory was the handle. */
 #define MRELEASE_NOTE_NO_PIDFD (1u << 19)
 /** Traced by another process: see tracer_pid. */
 #define MRELEASE_NOTE_TRACED (1u << 20)
 /**
- * What comes before the kill was not done in its time, 10 ms: SIGKILL was sent
- * without it, and the pin, the handles or the sharers may be missing.
+ * What comes before the kill was not done in its time: SIGKILL was sent without
+ * it, and the pin, the handles or the sharers may be missing.  That time is
+ * 10 ms, 200 with MRELEASE_KILL_SHARERS or while the helper waits for a CPU; of a
+ * group 50 ms, and 0.5 ms for each member.
  */
 #define MRELEASE_NOTE_NOT_READY (1u << 21)
 
@@ -192,7 +194,7 @@ enum mrelease_kind {
 	MRELEASE_HUGETLB,
 	/** Anonymous, and pinned for a device or io_uring (VmPin). */
 	MRELEASE_PINNED,
-	/** Page tables, beyond 1 MiB and 1/256 of the other memory. */
+	/** Page tables, if more than 1 MiB plus 1/256 of the other memory. */
 	MRELEASE_TABLES,
 	/** memfd_secret(2), and what drivers map. */
 	MRELEASE_SPECIAL,

@@ -84,7 +84,7 @@ bool call_killed(const struct call *c)
 	return __atomic_load_n(&c->kill_ns, __ATOMIC_ACQUIRE) != 0;
 }
 
-/* Who comes first has the clock; that the other kills, too, does no harm. */
+/* The first to kill sets the time; a second kill is harmless. */
 void call_kill_begins(struct call *c)
 {
 	int64_t nobody = 0;

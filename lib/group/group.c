@@ -335,7 +335,7 @@ static int own_files(struct group *g)
 	return copied ? 0 : target_again(g, is_dir);
 }
 
-/* One for whose sake the group is spared spares the others. */
+/* If one member is refused, all are: mark each report so. */
 static void refuse_all(struct group *g, int error)
 {
 	call_refused(&g->rep, error);

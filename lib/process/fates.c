@@ -139,7 +139,7 @@ void objects_ask(struct objects *o, struct mappers *m, int64_t deadline_ns)
 		pause_until(deadline_min(pins_until, now + pause_ns));
 		pause_ns = MIN(pause_ns * 2, 20 * NSEC_PER_MSEC);
 	}
-	/* It goes when that one does, which is none of ours. */
+	/* A process that is not a victim maps it; it is freed when that one exits. */
 	for (unsigned int i = 0; i < o->nr; i++)
 		o->object[i].in_use |= o->object[i].holder &&
 				       o->object[i].fate != OBJECT_GONE;

@@ -138,7 +138,7 @@ struct objects {
 	bool asked;
 	/* There was no room for some. */
 	bool more;
-	/* Of all victims together too little is not to be told to be said. */
+	/* Memory of unknown fate, all victims together, is below the limit. */
 	bool little;
 	unsigned int nr;
 	struct object object[MAX_OBJECTS];

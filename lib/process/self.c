@@ -123,7 +123,7 @@ static bool is_ancestor(const struct self *self, pid_t pid, pid_t parent)
 	     at = parent_of(at, &blind), i++)
 		if (at == pid)
 			return true;
-	/* Who has no child is nobody's ancestor; of others it cannot be told. */
+	/* The walk was cut short: any process with a child may be an ancestor. */
 	return (at < 0 || i == MAX_ANCESTORS) && may_have_child(pid);
 }
 

@@ -38,7 +38,7 @@ void release_init(struct release *r, const struct mrelease_opts *opts,
 	self_init(&r->self, opts->flags);
 	if (opts->flags & MRELEASE_KILL_SHARERS)
 		self_list_ancestors(&r->self);
-	/* Who dies with it keeps pages back until he has walked his lists. */
+	/* A sharer that is killed too needs its pages until it has walked its lists. */
 	r->series = !(opts->flags & MRELEASE_KILL_SHARERS) && series_is_there();
 	release_set_deadline(r, deadline_ns);
 }

@@ -285,7 +285,7 @@ static void settle_tables(struct victim *v)
 		       MRELEASE_EVIDENCE_EXIT);
 }
 
-/* Nothing may be called back of which that cannot be told. */
+/* False: of some outstanding memory it is unknown whether it is free. */
 static bool all_known(const struct mrelease_report *rep)
 {
 	for (unsigned int i = 0; i < MRELEASE_CACHE; i++)
