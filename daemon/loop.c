@@ -317,7 +317,7 @@ static void write_metrics(struct mreleased *d)
 	int ret;
 
 	if (!*d->config.metrics || d->last.action != ACTION_NONE ||
-	    d->last.reason == REASON_RELEASING ||
+	    d->last.level >= LEVEL_LOW || d->last.reason == REASON_RELEASING ||
 	    (d->metrics_ns && t - d->metrics_ns < METRICS_NS))
 		return;
 	ret = metrics_write(d->config.metrics, d);
@@ -339,6 +339,17 @@ static void report(struct mreleased *d)
 	else
 		tell_memory(now(d));
 	d->reported_ns = t;
+}
+
+/* After the signal, if there was one. */
+static void record(struct mreleased *d, const struct decision *dec)
+{
+	uint64_t lost = d->trace.lost;
+
+	trace_add(&d->trace, &d->view, dec);
+	if (!lost && d->trace.lost)
+		say(SAY_WARNING, "%s is too slow: records are left out",
+		    d->config.record);
 }
 
 int64_t mreleased_look(struct mreleased *d, bool triggered)
@@ -367,8 +378,9 @@ int64_t mreleased_look(struct mreleased *d, bool triggered)
 		sweep(d);
 		decide(d, &dec);
 	}
-	trace_add(&d->trace, &d->view, &dec);
+	trace_keep(&d->trace, &d->view);
 	mreleased_obey(d, &dec);
+	record(d, &dec);
 	if (dec.level >= LEVEL_NEAR && is_sweep_due(d, &dec)) {
 		sweep(d);
 		prepare(d);

@@ -98,7 +98,8 @@ static int open_events(struct events *e, const struct mreleased *d)
 	memcpy(e->status_path, d->config.status_socket, sizeof(e->status_path));
 	/* Not under systemd, there may be no directory for it. */
 	if (e->status_fd < 0 && *d->config.status_socket)
-		say(SAY_DEBUG, "no status at %s: %s", d->config.status_socket,
+		say(e->status_fd == -EADDRINUSE ? SAY_WARNING : SAY_DEBUG,
+		    "no status at %s: %s", d->config.status_socket,
 		    strerror(-e->status_fd));
 	if (!ret && e->status_fd >= 0)
 		ret = add_event(e, e->status_fd, EPOLLIN, EVENT_STATUS);

@@ -137,12 +137,14 @@ static void strike(struct mreleased *d, const struct decision *dec)
 		handles_drop(&d->act);
 		ret = signal_victim(d, dec, r, &v);
 	}
+	if (ret == -ESTALE)
+		mreleased_ask_rules(d);
 	/* The signal first, then words. */
 	if (ret) {
 		struct candidate *c = table_find(&d->table, v.pid, v.start);
 
 		/* It is alive, and the next look may be able to. */
-		if (c && ret != -EMFILE && ret != -ENFILE)
+		if (c && ret != -EMFILE && ret != -ENFILE && ret != -ESTALE)
 			c->flags |= CANDIDATE_DYING;
 		if (ret != -ESRCH)
 			tell_failure(&v, ret);

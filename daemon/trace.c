@@ -47,7 +47,11 @@ int trace_open(struct trace *t, const char *path)
 		return -errno;
 	t->buf = mmap(NULL, TRACE_BUFFER, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (t->buf == MAP_FAILED || sem_init(&t->go, 0, 0)) {
+	t->flags = mmap(NULL, MAX_CANDIDATES * sizeof(*t->flags),
+			PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			0);
+	if (t->buf == MAP_FAILED || t->flags == MAP_FAILED ||
+	    sem_init(&t->go, 0, 0)) {
 		close(t->fd);
 		t->buf = NULL;
 		return -errno;
@@ -64,6 +68,7 @@ void trace_close(struct trace *t)
 	write_out(t);
 	close(t->fd);
 	munmap(t->buf, TRACE_BUFFER);
+	munmap(t->flags, MAX_CANDIDATES * sizeof(*t->flags));
 	t->buf = NULL;
 }
 
@@ -80,13 +85,14 @@ static void put(struct trace *t, const char *format, ...)
 	n = vsnprintf(line, sizeof(line), format, ap);
 	va_end(ap);
 	len = n < (int)sizeof(line) ? (size_t)n : sizeof(line) - 1;
-	if (n < 0 || t->in - t->out + len > TRACE_BUFFER) {
-		t->lost++;
+	/* Half of a record would be replayed as if that were all. */
+	if (n < 0 || !t->fits || t->end - t->out + len > TRACE_BUFFER) {
+		t->fits = false;
 		return;
 	}
 	for (size_t i = 0; i < len; i++)
-		t->buf[(t->in + i) % TRACE_BUFFER] = line[i];
-	t->in += len;
+		t->buf[(t->end + i) % TRACE_BUFFER] = line[i];
+	t->end += len;
 }
 
 static void put_snapshot(struct trace *t, const struct snapshot *s)
@@ -104,7 +110,8 @@ static void put_snapshot(struct trace *t, const struct snapshot *s)
 }
 
 /* The name is in hexadecimal: it may have blanks, newlines, anything. */
-static void put_candidate(struct trace *t, const struct candidate *c)
+static void put_candidate(struct trace *t, const struct candidate *c,
+			  uint32_t flags)
 {
 	char comm[2 * sizeof(c->comm) + 1];
 
@@ -117,7 +124,7 @@ static void put_candidate(struct trace *t, const struct candidate *c)
 	    c->pid, c->parent, c->start, c->anon_bytes, c->shmem_bytes,
 	    c->shmem_own_bytes, c->swap_bytes, c->growth_bytes,
 	    c->shmem_growth_bytes, c->age_s, c->session, c->pgrp, c->unit,
-	    c->oom_score_adj, c->flags, c->uid, comm, c->inherited_bytes);
+	    c->oom_score_adj, flags, c->uid, comm, c->inherited_bytes);
 }
 
 static void put_release(struct trace *t, size_t i, const struct release_view *r)
@@ -130,6 +137,12 @@ static void put_release(struct trace *t, size_t i, const struct release_view *r)
 	    r->outstanding_bytes, r->verified);
 }
 
+void trace_keep(struct trace *t, const struct policy_view *v)
+{
+	for (size_t i = 0; t->buf && i < v->nr_candidates; i++)
+		t->flags[i] = v->candidates[i].flags;
+}
+
 void trace_add(struct trace *t, const struct policy_view *v,
 	       const struct decision *d)
 {
@@ -138,6 +151,8 @@ void trace_add(struct trace *t, const struct policy_view *v,
 
 	if (!t->buf)
 		return;
+	t->end = t->in;
+	t->fits = true;
 	put_snapshot(t, s);
 	put(t,
 	    "G %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\n",
@@ -148,7 +163,7 @@ void trace_add(struct trace *t, const struct policy_view *v,
 	    s->time_ns - t->candidates_ns > 10 * NS_PER_S) {
 		put(t, "N %zu\n", v->nr_candidates);
 		for (size_t i = 0; i < v->nr_candidates; i++)
-			put_candidate(t, &v->candidates[i]);
+			put_candidate(t, &v->candidates[i], t->flags[i]);
 		t->candidates_ns = s->time_ns;
 	}
 	for (size_t i = 0; i < v->nr_releases; i++)
@@ -158,5 +173,9 @@ void trace_add(struct trace *t, const struct policy_view *v,
 		victim = v->candidates[d->victim].pid;
 	put(t, "D %d %d %d %d %d\n", d->level, d->action, d->reason, victim,
 	    d->tree);
+	if (t->fits)
+		t->in = t->end;
+	else
+		t->lost++;
 	sem_post(&t->go);
 }

@@ -28,8 +28,13 @@ struct trace {
 	/* Bytes put in and written out, since the beginning. */
 	_Atomic uint64_t in;
 	_Atomic uint64_t out;
-	/* Lines for which there was no room. */
+	/* Of the record that is being put in: its end, and is all of it there? */
+	uint64_t end;
+	bool fits;
+	/* Records for which there was no room: whole ones. */
 	uint64_t lost;
+	/* The flags of the candidates when it was decided. */
+	uint32_t *flags;
 	pthread_t writer;
 	sem_t go;
 	/* Of the last decision that was recorded. */
@@ -40,6 +45,11 @@ struct trace {
 /* Appends.  Return: 0 or -errno. */
 int trace_open(struct trace *t, const char *path);
 void trace_close(struct trace *t);
+/*
+ * Before what was decided is done, which marks candidates; trace_add() comes after
+ * it, since the signal must not wait for thousands of lines.
+ */
+void trace_keep(struct trace *t, const struct policy_view *view);
 /* Nothing if it is not open. */
 void trace_add(struct trace *t, const struct policy_view *view,
 	       const struct decision *d);

@@ -103,14 +103,13 @@ static bool has_attribute(const char *dir, const char *name)
  * To spare a cgroup is for root to say, or for the user that we run as: anybody else
  * would protect his own at the cost of the others.
  */
-static uint32_t attributes(const char *dir)
+static uint32_t attributes(const char *dir, const struct stat *st)
 {
 	uint32_t flags = 0;
-	struct stat st;
 
 	if (has_attribute(dir, "oomd_prefer"))
 		flags |= CANDIDATE_PREFER;
-	if (stat(dir, &st) || (st.st_uid && st.st_uid != geteuid()))
+	if (st->st_uid && st->st_uid != geteuid())
 		return flags;
 	if (has_attribute(dir, "oomd_omit"))
 		flags |= CANDIDATE_NEVER;
@@ -147,6 +146,7 @@ static uint32_t find(struct units *u, const struct rules *rules,
 {
 	char dir[sizeof(u->mount) + sizeof(u->u->path)], above[512];
 	uint32_t i, up = 0;
+	struct stat st;
 	char *slash;
 
 	for (i = 1; i < u->nr; i++)
@@ -166,7 +166,10 @@ static uint32_t find(struct units *u, const struct rules *rules,
 	i = u->nr++;
 	snprintf(u->u[i].path, sizeof(u->u[i].path), "%s", path);
 	snprintf(dir, sizeof(dir), "%s%s", u->mount, path);
-	u->u[i].flags = attributes(dir) | (up ? u->u[up].flags : 0);
+	if (stat(dir, &st))
+		memset(&st, 0, sizeof(st));
+	u->u[i].inode = st.st_ino;
+	u->u[i].flags = attributes(dir, &st) | (up ? u->u[up].flags : 0);
 	/* The outermost that goes as a whole takes all of it. */
 	u->u[i].whole = up && u->u[up].whole		? u->u[up].whole :
 			goes_whole(u, dir, path, rules) ? i :
@@ -212,9 +215,17 @@ char *units_rule_path(char *text)
 int units_open_dir(const struct units *u, uint32_t unit)
 {
 	char dir[sizeof(u->mount) + sizeof(u->u->path)];
+	struct stat st;
 	int fd;
 
 	snprintf(dir, sizeof(dir), "%s%s", u->mount, u->u[unit].path);
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	/* Its service was started anew, and is innocent. */
+	if (fstat(fd, &st) || st.st_ino != u->u[unit].inode) {
+		close(fd);
+		return -ESTALE;
+	}
+	return fd;
 }

@@ -15,6 +15,8 @@
 struct unit {
 	/* Below the mount point; starts with a slash. */
 	char path[512];
+	/* Its directory's: another one of that path is another cgroup. */
+	uint64_t inode;
 	/* CANDIDATE_* of its attributes and those above it. */
 	uint32_t flags;
 	/* Index of the cgroup that goes with it, itself or above; 0: none. */
@@ -50,7 +52,7 @@ uint32_t units_find(struct units *u, const struct rules *rules,
 		    const char *text);
 /* Of a v2 cgroup or of systemd's, for the rules; cut out of @text.  Or NULL. */
 char *units_rule_path(char *text);
-/* Its directory, for mrelease_cgroup(); -errno. */
+/* Its directory, for mrelease_cgroup(); -errno, -ESTALE: it is another by now. */
 int units_open_dir(const struct units *u, uint32_t unit);
 
 #endif /* MRELEASED_UNITS_H */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What mreleased makes of processes and cgroups that are files of the test's own. */
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -200,6 +201,32 @@ static void test_child(void **state)
 	assert_true(candidate_gain(find(&child)) == 310 * MIB);
 }
 
+/* The service of that name was started anew: the cgroup is another one. */
+static void test_cgroup_made_anew(void **state)
+{
+	struct unit unit[2] = { { .path = "" }, { .path = "/cgroup/a" } };
+	struct units u = { .u = unit, .nr = 2 };
+	char path[PATH_MAX + 64];
+	struct stat st;
+	int fd;
+
+	(void)state;
+	snprintf(u.mount, sizeof(u.mount), "%.200s", root);
+	snprintf(path, sizeof(path), "%s/cgroup/a", root);
+	make_dir("cgroup/a");
+	assert_int_equal(stat(path, &st), 0);
+	unit[1].inode = st.st_ino;
+	fd = units_open_dir(&u, 1);
+	assert_true(fd >= 0);
+	assert_int_equal(rmdir(path), 0);
+	make_dir("cgroup/a");
+	/* As long as the old one is open its number is not given again. */
+	assert_int_equal(units_open_dir(&u, 1), -ESTALE);
+	close(fd);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(units_open_dir(&u, 1), -ENOENT);
+}
+
 static void put_number(const char *path, uint64_t value)
 {
 	char text[32];
@@ -274,6 +301,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unreadable, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_child, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_cgroup_made_anew, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(test_swap_of_a_cgroup, set_up,
 						tear_down),
 	};
