@@ -17,7 +17,9 @@
 /* The library has this long to send SIGKILL before we do. */
 #define PUSH_NS	    (300 * NS_PER_MS)
 #define DEADLINE_NS (30 * NS_PER_S)
-#define STACK_SIZE  (256 * 1024)
+/* And this long to pin the victim, before its process group is killed. */
+#define GROUP_NS   (10 * NS_PER_MS)
+#define STACK_SIZE (256 * 1024)
 
 static int send_signal(int pidfd, int sig)
 {
@@ -44,8 +46,6 @@ static void run(struct release *r)
 		r->ret = mrelease_process(r->pidfd, &opts, &r->report);
 	if (!r->signalled_ns && !r->ret)
 		r->signalled_ns = began + r->report.prepare_ns;
-	if (r->victim.group > 1)
-		kill(-r->victim.group, SIGKILL);
 }
 
 static void *release_thread(void *arg)
@@ -122,7 +122,7 @@ static int take(struct act *a, struct release *r, const struct victim *v)
 		return r->pidfd;
 	r->victim = *v;
 	r->used = true;
-	r->finished = r->told = r->pushed = false;
+	r->finished = r->told = r->pushed = r->group_killed = false;
 	r->view = (struct release_view){
 		.pid = v->pid,
 		.expected_bytes = v->expected_bytes,
@@ -240,13 +240,28 @@ size_t act_collect(struct act *a, int64_t now_ns)
 	return done;
 }
 
+/*
+ * By its number, which is its own as long as one of it is there: so not when the
+ * release has returned, which can be half a minute later.
+ */
+static void kill_group(struct release *r, int64_t now_ns)
+{
+	if (r->group_killed || r->victim.group <= 1 ||
+	    (!r->finished && now_ns - r->view.killed_ns < GROUP_NS))
+		return;
+	r->group_killed = true;
+	kill(-r->victim.group, SIGKILL);
+}
+
 void act_push(struct act *a, int64_t now_ns)
 {
 	for (size_t i = 0; i < MAX_RELEASES; i++) {
 		struct release *r = &a->releases[i];
 
-		if (!r->used || r->pushed || r->finished ||
-		    r->view.phase != RELEASE_KILLED ||
+		if (!r->used || r->view.phase != RELEASE_KILLED)
+			continue;
+		kill_group(r, now_ns);
+		if (r->pushed || r->finished ||
 		    now_ns - r->view.killed_ns < PUSH_NS)
 			continue;
 		/* A tree's root first would let its children go astray. */

@@ -82,6 +82,8 @@ struct release {
 	bool told;
 	/* We sent SIGKILL besides, because the library took its time. */
 	bool pushed;
+	/* The rest of its process group was killed. */
+	bool group_killed;
 	bool used;
 	pthread_t thread;
 	sem_t go;

@@ -159,7 +159,7 @@ static void test_stopped(void **state)
 	expect_not_said("(innocent-0):");
 }
 
-/* Without the cgroup there is nothing to watch; it is no reason to end. */
+/* Without the cgroup there is nothing to watch. */
 static void test_cgroup_gone(void **state)
 {
 	(void)state;

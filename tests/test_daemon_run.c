@@ -96,6 +96,60 @@ static void test_asked_in_vain(void **state)
 	stop_daemon();
 }
 
+static int group_pipe[2];
+
+/* In a group of its own, with one that does nothing. */
+static void lead_a_group(void)
+{
+	pid_t pid;
+
+	setpgid(0, 0);
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_NAME, "bystander");
+		for (;;)
+			pause();
+	}
+	if (write(group_pipe[1], &pid, sizeof(pid)) != sizeof(pid))
+		_exit(1);
+}
+
+/* -g: the victim's process group, but not if one of it is protected. */
+static void kill_group(const char *rule, bool dies)
+{
+	pid_t hog, bystander;
+
+	make_machine();
+	assert_int_equal(pipe2(group_pipe, O_CLOEXEC), 0);
+	start_daemon(NULL, "-g", "-o", rule, NULL);
+	start_innocents();
+	hog = start_process("hog", 300, 100, lead_a_group);
+	assert_int_equal(read(group_pipe[0], &bystander, sizeof(bystander)),
+			 sizeof(bystander));
+	expect_signal(hog, SIGKILL);
+	expect_said("are back after");
+	if (!dies) {
+		stop_daemon();
+		assert_int_equal(kill(bystander, SIGTERM), 0);
+	}
+	/* It is ours now that its parent is gone. */
+	expect_signal(bystander, dies ? SIGKILL : SIGTERM);
+	if (dies)
+		stop_daemon();
+	expect_innocents_live();
+	close(group_pipe[0]);
+	close(group_pipe[1]);
+}
+
+static void test_group(void **state)
+{
+	(void)state;
+	kill_group("Never=comm:^nobody$", true);
+	assert_int_equal(harness_teardown(state), 0);
+	harness_setup(state);
+	kill_group("Never=comm:^bystander$", false);
+}
+
 /* Thirty small ones of one job: all of them, and nobody else. */
 static void test_job(void **state)
 {
@@ -428,6 +482,7 @@ int main(void)
 		harness_test(test_hog),
 		harness_test(test_asked),
 		harness_test(test_asked_in_vain),
+		harness_test(test_group),
 		harness_test(test_job),
 		harness_test(test_whole_cgroup),
 		harness_test(test_omitted_cgroup),
