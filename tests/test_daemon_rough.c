@@ -11,9 +11,13 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "machine.h"
+
+/* MAX_RELEASES of daemon/policy.h. */
+#define PLACES 4
 
 static void read_pressure(char *text, size_t size)
 {
@@ -159,6 +163,60 @@ static void test_stopped(void **state)
 	expect_not_said("(innocent-0):");
 }
 
+static bool is_grown(void *arg)
+{
+	return process_status(*(pid_t *)arg, "RssAnon", 10) >= 12 * 1024;
+}
+
+static bool is_half(void *arg)
+{
+	return process_status(*(pid_t *)arg, "RssAnon", 10) >= 150 * 1024;
+}
+
+static void go_first(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "1000", 4) != 4)
+		_exit(1);
+	close(fd);
+}
+
+/*
+ * Four victims that SIGKILL does not move keep all places for releases, although
+ * their memory is back: the next one dies all the same, which is said.
+ */
+static void test_all_places_taken(void **state)
+{
+	struct cgroup freezer;
+	pid_t frozen[PLACES], hog;
+	int status;
+
+	(void)state;
+	make_machine();
+	cgroup_make(&freezer, CGROUP_FREEZER);
+	for (size_t i = 0; i < PLACES; i++) {
+		frozen[i] = start_process("frozen", 12, 0, go_first);
+		wait_until(is_grown, &frozen[i], "a victim to have its memory");
+		cgroup_add(&freezer, frozen[i]);
+	}
+	cgroup_freeze(&freezer);
+	hog = start_process("hog", 150, 0, NULL);
+	wait_until(is_half, &hog, "the last one to have its memory");
+	start_daemon(NULL, "-o", "KillAvailable=70%", "-o", "Patience=100ms",
+		     NULL);
+	expect_signal(hog, SIGKILL);
+	expect_said("releases have not ended");
+	expect_no_oom();
+	cgroup_thaw(&freezer);
+	close(freezer.fd);
+	for (size_t i = 0; i < PLACES; i++) {
+		assert_int_equal(waitpid(frozen[i], &status, 0), frozen[i]);
+		assert_true(WIFSIGNALED(status));
+	}
+	stop_daemon();
+}
+
 /* Without the cgroup there is nothing to watch. */
 static void test_cgroup_gone(void **state)
 {
@@ -199,6 +257,7 @@ int main(void)
 		harness_test(test_full_disk),
 		harness_test(test_hidepid),
 		harness_test(test_stopped),
+		harness_test(test_all_places_taken),
 		harness_test(test_cgroup_gone),
 		harness_test(test_exposure),
 	};
