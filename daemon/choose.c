@@ -194,8 +194,8 @@ static int64_t job_parent(const struct policy_view *v, size_t i)
 }
 
 /*
- * mrelease_tree() knows no sessions: whoever is protected, or is in another job,
- * would die with every process above it.
+ * mrelease_tree() follows parents across sessions.  A protected process, or one of
+ * another job, would be killed with the tree of any of its ancestors.
  */
 static void block_above(const struct policy_view *v, struct policy_scratch *s,
 			int64_t i)

@@ -263,7 +263,7 @@ static bool wait_for_releases(const struct policy_view *v, struct decision *d)
 		case RELEASE_ASKED:
 			d->victim = i;
 			d->expected_bytes = r->expected_bytes;
-			/* Memory is back, whoever gave it: it may take its time. */
+			/* Enough memory is free again: no need for SIGKILL. */
 			if (d->level < LEVEL_LOW ||
 			    (now - r->asked_ns < r->grace_ns &&
 			     d->level < LEVEL_CRITICAL &&
