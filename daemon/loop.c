@@ -31,8 +31,7 @@
 #define FRESH_SHARE  (2 * HASTY_SHARE)
 #define METRICS_NS   (15 * NS_PER_S)
 /* What a release takes at least, whatever the last ones took. */
-#define SHORTEST_NS  (50 * NS_PER_MS)
-#define SAY_AGAIN_NS (60 * NS_PER_S)
+#define SHORTEST_NS (50 * NS_PER_MS)
 /* A stall of 10 ms in half a second: reclaim has begun. */
 #define TRIGGER_US 10000
 #define WINDOW_US  500000
@@ -60,11 +59,6 @@ int mreleased_open(struct mreleased *d)
 	return ret;
 }
 
-static const struct snapshot *now(const struct mreleased *d)
-{
-	return &d->history.s[d->history.nr - 1];
-}
-
 /* Who was killed is no candidate; nor is root, if so configured. */
 static void mark(struct mreleased *d)
 {
@@ -88,12 +82,12 @@ static void complain(struct mreleased *d, const char *what, int error)
 
 static bool is_stale(const struct mreleased *d)
 {
-	int64_t age = now(d)->time_ns - d->table.swept_ns;
-	uint64_t available = now(d)->available_bytes;
+	int64_t age = mreleased_now(d)->time_ns - d->table.swept_ns;
+	uint64_t available = mreleased_now(d)->available_bytes;
 	/* To a process that the table has small, or not at all. */
 	bool fallen = available < d->swept_available &&
 		      d->swept_available - available >
-			      now(d)->total_bytes / FALLEN_SHARE;
+			      mreleased_now(d)->total_bytes / FALLEN_SHARE;
 
 	return age > (fallen ? FALLEN_NS : FRESH_NS) &&
 	       age > d->table.took_ns * FRESH_SHARE;
@@ -101,7 +95,7 @@ static bool is_stale(const struct mreleased *d)
 
 static void sweep(struct mreleased *d)
 {
-	int ret = table_sweep(&d->table, now(d));
+	int ret = table_sweep(&d->table, mreleased_now(d));
 
 	/*
 	 * To know whom to kill comes before to be prepared for it.  Where it is
@@ -110,7 +104,7 @@ static void sweep(struct mreleased *d)
 	 */
 	if (ret == -EMFILE) {
 		handles_drop(&d->act);
-		ret = table_sweep(&d->table, now(d));
+		ret = table_sweep(&d->table, mreleased_now(d));
 	}
 	if (ret) {
 		complain(d, "cannot list processes", ret);
@@ -122,7 +116,7 @@ static void sweep(struct mreleased *d)
 				c->flags |= CANDIDATE_NEVER;
 		}
 	}
-	d->swept_available = now(d)->available_bytes;
+	d->swept_available = mreleased_now(d)->available_bytes;
 	d->totals.sweeps++;
 	mark(d);
 }
@@ -144,12 +138,12 @@ static void prepare(struct mreleased *d)
 	struct policy_view view = { 0 };
 	struct choice ch;
 	size_t nr = best_candidates(d->table.c, d->table.nr,
-				    now(d)->total_bytes, &d->config.policy,
-				    best, MAX_HANDLES);
+				    mreleased_now(d)->total_bytes,
+				    &d->config.policy, best, MAX_HANDLES);
 
 	handles_update(&d->act, best, nr);
 	/* What a choice needs is touched while there is memory for it. */
-	table_view(&d->table, now(d), &view);
+	table_view(&d->table, mreleased_now(d), &view);
 	view.history = d->history.s;
 	view.nr_history = d->history.nr;
 	view.config = &d->config.policy;
@@ -210,7 +204,7 @@ static void decide(struct mreleased *d, struct decision *ret)
 	int64_t begin;
 
 	view.nr_releases = act_views(&d->act, d->views);
-	table_view(&d->table, now(d), &view);
+	table_view(&d->table, mreleased_now(d), &view);
 	begin = clock_ns();
 	policy_decide(&view, d->scratch, ret);
 	if (needs_table(ret))
@@ -246,7 +240,7 @@ static bool has_failed(const struct release *r)
 /* Ended releases: told once, and their place freed when they have settled. */
 static void collect(struct mreleased *d)
 {
-	int64_t t = now(d)->time_ns;
+	int64_t t = mreleased_now(d)->time_ns;
 
 	hooks_reap();
 	act_push(&d->act, t);
@@ -265,7 +259,7 @@ static void collect(struct mreleased *d)
 			d->totals.unconfirmed += !r->view.verified;
 			count_time(d, r);
 			d->metrics_ns = 0;
-			tell_release(r, now(d));
+			tell_release(r, mreleased_now(d));
 			hook_run(d->config.after_kill, &r->victim, &r->view);
 		}
 		if (t - r->view.done_ns >= d->config.policy.settle_ns)
@@ -313,7 +307,7 @@ void mreleased_refresh(struct mreleased *d)
 /* Not while somebody is to be killed: a disk may take its time. */
 static void write_metrics(struct mreleased *d)
 {
-	int64_t t = now(d)->time_ns;
+	int64_t t = mreleased_now(d)->time_ns;
 	int ret;
 
 	if (!*d->config.metrics || d->last.action != ACTION_NONE ||
@@ -329,15 +323,15 @@ static void write_metrics(struct mreleased *d)
 /* How much there is, this often. */
 static void report(struct mreleased *d)
 {
-	int64_t t = now(d)->time_ns;
+	int64_t t = mreleased_now(d)->time_ns;
 
 	if (!d->config.report_ns ||
 	    (d->reported_ns && t - d->reported_ns < d->config.report_ns))
 		return;
 	if (d->config.earlyoom)
-		earlyoom_memory(now(d));
+		earlyoom_memory(mreleased_now(d));
 	else
-		tell_memory(now(d));
+		tell_memory(mreleased_now(d));
 	d->reported_ns = t;
 }
 

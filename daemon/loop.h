@@ -12,6 +12,8 @@
 #include "trace.h"
 
 #define RELEASE_BUCKETS 10
+/* What goes on is said this often. */
+#define SAY_AGAIN_NS (60 * NS_PER_S)
 
 /* Upper ends of the histogram of release times; metrics.c. */
 extern const int64_t release_buckets_ns[RELEASE_BUCKETS];
@@ -76,6 +78,12 @@ void mreleased_start(struct mreleased *d);
  * says that tasks stall.
  */
 int64_t mreleased_look(struct mreleased *d, bool triggered);
+/* The newest snapshot; there is one from mreleased_start() on. */
+static inline const struct snapshot *mreleased_now(const struct mreleased *d)
+{
+	return &d->history.s[d->history.nr - 1];
+}
+
 /* strike.c: what was decided is done. */
 void mreleased_obey(struct mreleased *d, const struct decision *dec);
 /* rest.c: ns until the next look, after this decision. */

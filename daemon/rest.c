@@ -8,18 +8,13 @@
 /* Nothing has happened for so long. */
 #define REST_NS (30 * NS_PER_S)
 
-static const struct snapshot *now(const struct mreleased *d)
-{
-	return &d->history.s[d->history.nr - 1];
-}
-
 /* For half a minute nothing has happened that is worth a look. */
 static bool is_at_rest(const struct mreleased *d)
 {
 	const struct history *h = &d->history;
 	uint64_t low = UINT64_MAX, high = 0;
 
-	if (now(d)->time_ns - h->s[0].time_ns < REST_NS)
+	if (mreleased_now(d)->time_ns - h->s[0].time_ns < REST_NS)
 		return false;
 	for (size_t i = h->nr; i; i--) {
 		uint64_t left = h->s[i - 1].available_bytes +
@@ -29,10 +24,10 @@ static bool is_at_rest(const struct mreleased *d)
 			low = left;
 		if (left > high)
 			high = left;
-		if (now(d)->time_ns - h->s[i - 1].time_ns > REST_NS)
+		if (mreleased_now(d)->time_ns - h->s[i - 1].time_ns > REST_NS)
 			break;
 	}
-	return high - low < now(d)->total_bytes / 50;
+	return high - low < mreleased_now(d)->total_bytes / 50;
 }
 
 /*

@@ -10,13 +10,6 @@
 #include "say.h"
 #include "text.h"
 
-#define SAY_AGAIN_NS (60 * NS_PER_S)
-
-static const struct snapshot *now(const struct mreleased *d)
-{
-	return &d->history.s[d->history.nr - 1];
-}
-
 /* Its process group dies with it, unless one of that is protected. */
 static pid_t group_of(const struct mreleased *d, const struct candidate *c)
 {
@@ -88,7 +81,7 @@ static void strike_unseen(struct mreleased *d, struct decision dec)
 		tell_failure(&v, ret);
 		return;
 	}
-	tell_decision(&dec, now(d), &v, false);
+	tell_decision(&dec, mreleased_now(d), &v, false);
 	say(SAY_WARNING,
 	    "%d releases have not ended: process %d (%s) was killed, and what "
 	    "comes back will not be known",
@@ -121,16 +114,16 @@ static void strike(struct mreleased *d, const struct decision *dec)
 	describe(d, dec, &v);
 	if (d->config.dry_run) {
 		/* As if it took a while: not a line for each look. */
-		if (now(d)->time_ns - d->dry_ns > NS_PER_S)
-			tell_decision(dec, now(d), &v, true);
-		d->dry_ns = now(d)->time_ns;
+		if (mreleased_now(d)->time_ns - d->dry_ns > NS_PER_S)
+			tell_decision(dec, mreleased_now(d), &v, true);
+		d->dry_ns = mreleased_now(d)->time_ns;
 		return;
 	}
 	if (!r) {
 		strike_unseen(d, *dec);
 		return;
 	}
-	r->before = *now(d);
+	r->before = *mreleased_now(d);
 	ret = signal_victim(d, dec, r, &v);
 	if (ret == -EMFILE) {
 		/* The handles of others have what is needed here. */
@@ -194,12 +187,12 @@ void mreleased_obey(struct mreleased *d, const struct decision *dec)
 		if (!in_vain)
 			break;
 		if (dec->reason == d->said_reason &&
-		    now(d)->time_ns - d->said_ns < SAY_AGAIN_NS)
+		    mreleased_now(d)->time_ns - d->said_ns < SAY_AGAIN_NS)
 			break;
 		d->totals.in_vain++;
 		d->said_reason = dec->reason;
-		d->said_ns = now(d)->time_ns;
-		tell_no_victim(dec, now(d));
+		d->said_ns = mreleased_now(d)->time_ns;
+		tell_no_victim(dec, mreleased_now(d));
 		break;
 	}
 }
