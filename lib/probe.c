@@ -203,6 +203,7 @@ int mrelease_probe(struct mrelease_features *features)
 	p = pages_alloc(sizeof(*p));
 	if (!p)
 		return -ENOMEM;
+	files_begin();
 	p->f = &f;
 	p->tracer.fn = tracer_main;
 	p->tracer.arg = p;
@@ -227,6 +228,7 @@ int mrelease_probe(struct mrelease_features *features)
 	}
 	f.map_files = probe_map_files(&p->scratch);
 	pages_free(p, sizeof(*p));
+	files_end();
 	size = features->size;
 	memcpy(features, &f, MIN(size, sizeof(f)));
 	/* A later header's members: we know nothing of them. */

@@ -42,6 +42,7 @@ static void target_close(struct mrelease_target *t)
 	objects_close(&t->objects);
 	self_close_claims(&t->r.self);
 	close_keep(&t->tids.last_fd);
+	files_end();
 	/* A helper that could not be ended may yet write there. */
 	if (!t->r.stranded)
 		pages_free(t, sizeof(*t));
@@ -74,6 +75,7 @@ static int prepare(int pidfd, const struct mrelease_opts *opts,
 	t = ahead ? pages_alloc(sizeof(*t)) : pages_reserve(sizeof(*t));
 	if (!t)
 		return report_error(-ENOMEM, report);
+	files_begin();
 	release_init(&t->r, &o, o.deadline_ns);
 	ret = target_open(t, pidfd);
 	/* Not released at once: all is opened now, and its pidfd is its own. */
@@ -143,6 +145,7 @@ static int release_bare(int pidfd, const struct mrelease_opts *opts,
 
 	if (opts_check(opts, &o) < 0 || o.flags & MRELEASE_DRY_RUN)
 		return -ENOMEM;
+	files_begin();
 	victim_init(&v);
 	release_init(&r, &o, o.deadline_ns);
 	r.v = &v;
@@ -152,6 +155,7 @@ static int release_bare(int pidfd, const struct mrelease_opts *opts,
 	v.rep.error = ret;
 	report_out(&v.rep, report);
 	victim_close(&v);
+	files_end();
 	return ret;
 }
 

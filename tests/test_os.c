@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/time.h>
@@ -134,6 +135,63 @@ static void test_helper_runs(void **state)
 	close(ends[1]);
 }
 
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static void call_loses_files(void)
+{
+	files_begin();
+	files_left();
+	files_end();
+}
+
+/* What has the mark is closed, and nothing that resembles it. */
+static void test_files_left(void **state)
+{
+	const int append = O_RDONLY | O_CLOEXEC | O_APPEND;
+	int left[2], kept[5];
+	char name[32];
+
+	(void)state;
+	left[0] = sys_openat(AT_FDCWD, "/proc/self/stat", O_RDONLY);
+	left[1] = sys_memfd_create(MFD_CLOEXEC);
+	kept[0] = open("/proc/self/stat", append | O_NONBLOCK);
+	kept[1] = open("/proc/self/stat", append | O_SYNC);
+	kept[2] = open("/dev/null", O_WRONLY | O_CLOEXEC | FILES_MARK);
+	kept[3] = memfd_create(FILES_MEMFD "1", MFD_CLOEXEC);
+	snprintf(name, sizeof(name), "%.*s", (int)sizeof(FILES_MEMFD) - 2,
+		 FILES_MEMFD);
+	kept[4] = memfd_create(name, MFD_CLOEXEC);
+	/* No helper has died. */
+	files_begin();
+	files_end();
+	for (unsigned int i = 0; i < ARRAY_SIZE(left); i++)
+		assert_true(is_open(left[i]));
+	call_loses_files();
+	for (unsigned int i = 0; i < ARRAY_SIZE(left); i++)
+		assert_false(is_open(left[i]));
+	for (unsigned int i = 0; i < ARRAY_SIZE(kept); i++) {
+		assert_true(is_open(kept[i]));
+		close(kept[i]);
+	}
+}
+
+/* Those of another call under way stay; what was left goes after it. */
+static void test_files_of_others(void **state)
+{
+	int other;
+
+	(void)state;
+	files_begin();
+	other = sys_openat(AT_FDCWD, "/proc/self/stat", O_RDONLY);
+	call_loses_files();
+	assert_true(is_open(other));
+	files_end();
+	assert_false(is_open(other));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -141,6 +199,8 @@ int main(void)
 		cmocka_unit_test(test_lend),
 		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_helper_runs),
+		cmocka_unit_test(test_files_left),
+		cmocka_unit_test(test_files_of_others),
 	};
 
 	return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL) ? 1 : 0;

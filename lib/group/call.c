@@ -410,6 +410,7 @@ int group_run(int fd, const struct group_ops *ops,
 	ret = opts_check(opts, &o);
 	if (ret < 0 || fd < 0)
 		return report_error(ret < 0 ? ret : -EBADF, report);
+	files_begin();
 	memset(&c, 0, sizeof(c));
 	c.ops = ops;
 	c.fd = fd;
@@ -436,5 +437,6 @@ int group_run(int fd, const struct group_ops *ops,
 			*nr_members = 0;
 	}
 	cgroup_files_close(&c.files);
+	files_end();
 	return ret;
 }

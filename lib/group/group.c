@@ -331,6 +331,7 @@ static int own_files(struct group *g)
 	}
 	if (ret < 0)
 		return ret;
+	g->helper.own_files = true;
 	close_copies(g->fd);
 	return copied ? 0 : target_again(g, is_dir);
 }

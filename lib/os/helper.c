@@ -56,26 +56,27 @@ static int helper_main(void *p)
 		return 1;
 	sys_prctl(PR_SET_NAME, "mrelease");
 	h->fn(h->arg);
+	h->finished = true;
 	return 0;
 }
 
 static int start(struct helper *h, int more_flags)
 {
-	int flags = CLONE_VM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+	const int flags = CLONE_VM | CLONE_FILES | CLONE_PARENT_SETTID |
+			  CLONE_CHILD_CLEARTID;
 	uint64_t all = ~0ULL, old;
 	int saved_errno = errno;
 	int ret;
 
 	if (!SYS_RAW)
 		return -ENOSYS;
-	if (!(h->flags & HELPER_OWN_FILES))
-		flags |= CLONE_FILES;
 	/*
 	 * Both are the kernel's to write: one that starts another, and is killed
 	 * in the middle of it, has left its number.
 	 */
 	__atomic_store_n(&h->pid, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&h->alive, 1, __ATOMIC_RELEASE);
+	h->finished = false;
 	sys_sigprocmask(SIG_BLOCK, &all, &old);
 	ret = clone(helper_main, (char *)h->stack + h->stack_size,
 		    flags | more_flags, h, &h->pid, NULL, &h->alive);
@@ -91,12 +92,14 @@ static int start(struct helper *h, int more_flags)
 int helper_start(struct helper *h)
 {
 	h->parent = sys_getpid();
+	h->own_files = false;
 	return start(h, 0);
 }
 
 int helper_start_beside(struct helper *h, const struct helper *starter)
 {
 	h->parent = starter->parent;
+	h->own_files = starter->own_files;
 	return start(h, CLONE_PARENT);
 }
 
@@ -123,6 +126,8 @@ int helper_wait(struct helper *h, int64_t deadline_ns)
 	while (sys_wait4(h->pid, NULL, __WALL) == -EINTR)
 		;
 	h->pid = 0;
+	if (!h->finished && !h->own_files)
+		files_left();
 	return 0;
 }
 

@@ -69,6 +69,14 @@ static inline int take_fd(int *fd)
 	return ret;
 }
 
+/* files.c: what a dead helper has left in the caller's table of descriptors */
+
+/* Around each call, or prepared target, that opens files in it. */
+void files_begin(void);
+void files_end(void);
+/* A helper that shares it did not come to its end. */
+void files_left(void);
+
 /* cpus.c: which CPUs, and being on another one than somebody else */
 
 struct cpus {
@@ -293,18 +301,19 @@ int mappings_lend(int maps_fd);
 
 /* helper.c: a process on our memory, invisible to the host's wait loops */
 
-#define HELPER_OWN_FILES (1u << 0)
-
 struct helper {
 	void (*fn)(void *arg);
 	void *arg;
 	void *stack;
 	size_t stack_size;
-	uint32_t flags;
 	pid_t parent;
 	/* Both written by the kernel; it clears "alive" at the end, and wakes us. */
 	pid_t pid;
 	uint32_t alive;
+	/* fn has returned. */
+	bool finished;
+	/* The helper's to set: what it opens is in no table of the caller's. */
+	bool own_files;
 };
 
 int helper_start(struct helper *h);

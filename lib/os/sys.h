@@ -160,8 +160,20 @@ static inline int sys_int(long ret)
 	sys_call6(nr, sys_arg(a), sys_arg(b), sys_arg(c), sys_arg(d), \
 		  sys_arg(e), sys_arg(f))
 
-#define sys_openat(dir, path, flags) \
+/* A file that the caller of the library gets. */
+#define sys_openat_unmarked(dir, path, flags) \
 	sys_int(sys4(SYS_openat, dir, path, (flags) | O_CLOEXEC, 0))
+
+/* Of a file that we opened for reading: files.c. */
+#define FILES_MARK (O_APPEND | O_NONBLOCK | O_SYNC)
+
+static inline int files_marked(int flags)
+{
+	return flags & (O_ACCMODE | O_PATH) ? flags : flags | FILES_MARK;
+}
+
+#define sys_openat(dir, path, flags) \
+	sys_openat_unmarked(dir, path, files_marked(flags))
 /* Without asking a file system: EAGAIN where the kernel does not know the path. */
 static inline int sys_open_cached(int dir, const char *path, int flags)
 {
@@ -169,12 +181,14 @@ static inline int sys_open_cached(int dir, const char *path, int flags)
 		uint64_t flags;
 		uint64_t mode;
 		uint64_t resolve;
-	} how = { (unsigned int)flags | O_CLOEXEC, 0, RESOLVE_CACHED_ };
+	} how = { (unsigned int)files_marked(flags) | O_CLOEXEC, 0,
+		  RESOLVE_CACHED_ };
 
 	return sys_int(sys4(SYS_openat2, dir, path, &how, sizeof(how)));
 }
-#define sys_memfd_create(name, flags) \
-	sys_int(sys2(SYS_memfd_create, name, flags))
+#define FILES_MEMFD "mrelease"
+#define sys_memfd_create(flags) \
+	sys_int(sys2(SYS_memfd_create, FILES_MEMFD, flags))
 #define sys_name_to_handle_at(dir, path, fh, id, flags) \
 	sys_int(sys5(SYS_name_to_handle_at, dir, path, fh, id, flags))
 #define sys_open_by_handle_at(mount, fh, flags) \
@@ -193,6 +207,8 @@ static inline int sys_open_cached(int dir, const char *path, int flags)
 	sys_int(sys3(SYS_inotify_add_watch, fd, path, mask))
 #define sys_statx(fd, path, flags, mask, buf) \
 	sys_int(sys5(SYS_statx, fd, path, flags, mask, buf))
+#define sys_readlinkat(dir, path, buf, n) \
+	sys4(SYS_readlinkat, dir, path, buf, n)
 #define sys_statfs(path, buf)	   sys_int(sys2(SYS_statfs, path, buf))
 #define sys_fstatfs(fd, buf)	   sys_int(sys2(SYS_fstatfs, fd, buf))
 #define sys_mmap(len, prot, flags) sys6(SYS_mmap, 0, len, prot, flags, -1, 0)

@@ -14,9 +14,13 @@ static bool is_thread(pid_t pid)
 {
 	struct proc_status st;
 	char path[64];
+	int ret;
 
 	path_number(path, "/proc/", pid, "/status");
-	return status_read_path(AT_FDCWD, path, &st) == 0 && st.tgid != pid;
+	files_begin();
+	ret = status_read_path(AT_FDCWD, path, &st);
+	files_end();
+	return ret == 0 && st.tgid != pid;
 }
 
 /* Before Linux 5.3, or under a filter: the /proc directory is the handle. */
@@ -26,7 +30,7 @@ static int open_dir(pid_t pid)
 	int fd;
 
 	path_number(path, "/proc/", pid, "");
-	fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+	fd = sys_openat_unmarked(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
 	return fd == -ENOENT ? -ESRCH : fd;
 }
 

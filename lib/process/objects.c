@@ -58,7 +58,7 @@ static void add_device(struct objects *o, uint32_t major, uint32_t minor,
 /* memfd, System V and shared anonymous memory are on mounts without a name. */
 static void add_internal(struct objects *o, unsigned int flags)
 {
-	int fd = sys_memfd_create("mrelease", MFD_CLOEXEC | flags);
+	int fd = sys_memfd_create(MFD_CLOEXEC | flags);
 	struct statx stx;
 
 	if (fd < 0)

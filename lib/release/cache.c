@@ -111,9 +111,9 @@ static void add_mapping(struct cache *c, struct victim *v,
 	r->inode = m->inode;
 	r->offset = m->offset;
 	r->len = m->end - m->start;
+	c->nr++;
 	if (c->by_kernel)
 		r->before = cached(r);
-	c->nr++;
 }
 
 /* shmem and the like: not page cache that could be evicted. */
