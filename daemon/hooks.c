@@ -1,46 +1,124 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs of the administrator, before and after a kill. */
+/*
+ * Programs of the administrator, before and after a kill.
+ *
+ * posix_spawn(3) waits until the program is executed, and that waits for the file
+ * system that it is on, which may have gone.  So a thread calls it.
+ */
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 
+#include "aside.h"
 #include "hooks.h"
 #include "say.h"
 #include "text.h"
 
-#define MAX_RUNNING 8
+#define MAX_HOOKS 8
+#define MAX_ENV	  9
 
-/* 0: a free place.  The library's helpers are no children of this list. */
-static pid_t running[MAX_RUNNING];
+/* In turn; the loop has FREE, RUNNING and FAILED, the thread has WANTED. */
+enum hook_state { HOOK_FREE, HOOK_WANTED, HOOK_RUNNING, HOOK_FAILED };
+
+struct hook {
+	_Atomic int state;
+	pid_t pid;
+	/* Why it could not be run. */
+	int error;
+	char program[PATH_MAX];
+	char text[MAX_ENV][96];
+	size_t nr_text;
+};
+
+static struct hook hooks[MAX_HOOKS];
+static struct aside starter;
+/* It was said that there are too many; not again before one has ended. */
+static bool said_many;
+
+static void start(struct hook *h)
+{
+	char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
+		      "/sbin:/bin";
+	char *argv[] = { h->program, NULL }, *env[MAX_ENV + 2];
+	posix_spawnattr_t attr;
+	sigset_t none, pipe;
+	size_t n;
+
+	for (n = 0; n < h->nr_text; n++)
+		env[n] = h->text[n];
+	env[n++] = path;
+	env[n] = NULL;
+	sigemptyset(&none);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setsigmask(&attr, &none);
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	posix_spawnattr_setsigdefault(&attr, &pipe);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK |
+						POSIX_SPAWN_SETSIGDEF);
+	h->error = posix_spawn(&h->pid, h->program, NULL, &attr, argv, env);
+	posix_spawnattr_destroy(&attr);
+	h->state = h->error ? HOOK_FAILED : HOOK_RUNNING;
+}
+
+static void start_wanted(void *arg)
+{
+	(void)arg;
+	for (size_t i = 0; i < MAX_HOOKS; i++)
+		if (hooks[i].state == HOOK_WANTED)
+			start(&hooks[i]);
+}
+
+int hooks_start(void)
+{
+	return aside_start(&starter, start_wanted, NULL);
+}
 
 void hooks_reap(void)
 {
-	for (size_t i = 0; i < MAX_RUNNING; i++)
-		if (running[i] && waitpid(running[i], NULL, WNOHANG))
-			running[i] = 0;
+	for (size_t i = 0; i < MAX_HOOKS; i++) {
+		struct hook *h = &hooks[i];
+
+		if (h->state == HOOK_FAILED) {
+			say(SAY_ERROR, "cannot run %s: %s", h->program,
+			    strerror(h->error));
+			h->state = HOOK_FREE;
+		} else if (h->state == HOOK_RUNNING &&
+			   waitpid(h->pid, NULL, WNOHANG)) {
+			h->state = HOOK_FREE;
+			said_many = false;
+		}
+	}
+}
+
+static struct hook *find_free(const char *program)
+{
+	for (size_t i = 0; i < MAX_HOOKS; i++)
+		if (hooks[i].state == HOOK_FREE)
+			return &hooks[i];
+	if (!said_many)
+		say(SAY_WARNING, "%s is not run: %d programs have not ended",
+		    program, MAX_HOOKS);
+	said_many = true;
+	return NULL;
 }
 
 void hook_run(const char *program, const struct victim *v,
 	      const struct release_view *done)
 {
-	char text[9][96], *env[ARRAY_SIZE(text) + 2];
-	char *argv[] = { (char *)(uintptr_t)program, NULL };
-	char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
-		      "/sbin:/bin";
 	const char *name = say_name(v->comm);
-	posix_spawnattr_t attr;
-	size_t n = 0, free_at = 0;
-	sigset_t none;
-	int ret;
+	struct hook *h;
+	size_t n = 0;
 
-	while (free_at < MAX_RUNNING && running[free_at])
-		free_at++;
-	if (!*program || free_at == MAX_RUNNING)
+	h = *program ? find_free(program) : NULL;
+	if (!h || !text_copy(h->program, sizeof(h->program), program))
 		return;
-#define ENV(...) snprintf(text[n++], sizeof(text[0]), __VA_ARGS__)
+#define ENV(...) snprintf(h->text[n++], sizeof(h->text[0]), __VA_ARGS__)
 	ENV("EARLYOOM_PID=%d", v->pid);
 	ENV("EARLYOOM_UID=%u", v->uid);
 	ENV("EARLYOOM_NAME=%s", name);
@@ -54,18 +132,7 @@ void hook_run(const char *program, const struct victim *v,
 		ENV("MRELEASED_VERIFIED=%d", done->verified);
 	}
 #undef ENV
-	for (size_t i = 0; i < n; i++)
-		env[i] = text[i];
-	env[n++] = path;
-	env[n] = NULL;
-	sigemptyset(&none);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	ret = posix_spawn(&running[free_at], program, NULL, &attr, argv, env);
-	posix_spawnattr_destroy(&attr);
-	if (ret) {
-		running[free_at] = 0;
-		say(SAY_ERROR, "cannot run %s: %s", program, strerror(ret));
-	}
+	h->nr_text = n;
+	h->state = HOOK_WANTED;
+	aside_go(&starter);
 }

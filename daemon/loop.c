@@ -54,6 +54,10 @@ int mreleased_open(struct mreleased *d)
 	if (ret)
 		return ret;
 	ret = act_open(&d->act, "");
+	if (!ret)
+		ret = hooks_start();
+	if (!ret)
+		ret = metrics_start();
 	if (!ret && *d->config.record)
 		ret = trace_open(&d->trace, d->config.record);
 	return ret;
@@ -304,17 +308,21 @@ void mreleased_refresh(struct mreleased *d)
 	sweep(d);
 }
 
-/* Not while somebody is to be killed: a disk may take its time. */
+/* Not while somebody is to be killed: it has something better to do. */
 static void write_metrics(struct mreleased *d)
 {
 	int64_t t = mreleased_now(d)->time_ns;
-	int ret;
+	int ret = metrics_error();
 
+	if (ret)
+		complain(d, d->config.metrics, ret);
 	if (!*d->config.metrics || d->last.action != ACTION_NONE ||
 	    d->last.level >= LEVEL_LOW || d->last.reason == REASON_RELEASING ||
 	    (d->metrics_ns && t - d->metrics_ns < METRICS_NS))
 		return;
 	ret = metrics_write(d->config.metrics, d);
+	if (ret == -EAGAIN && !d->metrics_ns)
+		return;
 	if (ret)
 		complain(d, d->config.metrics, ret);
 	d->metrics_ns = t;

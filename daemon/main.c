@@ -16,6 +16,7 @@
 #include "loop.h"
 #include "options.h"
 #include "say.h"
+#include "sink.h"
 #include "status.h"
 #include "text.h"
 
@@ -266,13 +267,18 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 	sigaddset(&all, SIGHUP);
 	sigaddset(&all, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &all, NULL);
+	/* Who reads our words may go before us. */
+	signal(SIGPIPE, SIG_IGN);
 	notify_open();
 	raise_limits();
-	ret = mreleased_open(d);
+	ret = sink_start();
+	if (!ret)
+		ret = mreleased_open(d);
 	if (!ret)
 		ret = open_events(&e, d);
 	if (ret) {
 		say(SAY_ERROR, "cannot start: %s", strerror(-ret));
+		sink_flush();
 		return 1;
 	}
 	secure_ourselves(o);
@@ -288,6 +294,7 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 		say(SAY_ERROR, "the cgroup has been removed");
 	else
 		say(SAY_INFO, "ending");
+	sink_flush();
 	return d->gone ? 1 : 0;
 }
 

@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "aside.h"
 #include "status.h"
 #include "text.h"
 
@@ -85,29 +87,76 @@ static void fill(struct text *t, const struct mreleased *d)
 	histogram(t, &d->totals);
 }
 
-int metrics_write(const char *path, const struct mreleased *d)
+/* What the thread writes, and what became of the one before. */
+static struct {
+	/* The thread has it. */
+	_Atomic bool busy;
+	int error;
+	char path[PATH_MAX];
+	size_t len;
+	char buf[8192];
+} next;
+static struct aside writer;
+
+static int write_file(void)
 {
-	static char buf[8192];
-	struct text t = { buf, sizeof(buf), 0 };
 	char temporary[PATH_MAX + 8];
 	ssize_t n;
 	int fd, ret = 0;
 
-	fill(&t, d);
 	/* node_exporter is another user, and the umask ours alone. */
-	snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+	snprintf(temporary, sizeof(temporary), "%s.tmp", next.path);
 	fd = open(temporary,
 		  O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (fd < 0)
 		return -errno;
 	fchmod(fd, 0644);
-	n = write(fd, buf, t.len);
-	if (n != (ssize_t)t.len)
+	n = write(fd, next.buf, next.len);
+	if (n != (ssize_t)next.len)
 		ret = n < 0 ? -errno : -ENOSPC;
 	close(fd);
-	if (!ret && rename(temporary, path))
+	if (!ret && rename(temporary, next.path))
 		ret = -errno;
 	if (ret)
 		unlink(temporary);
 	return ret;
+}
+
+static void write_next(void *arg)
+{
+	(void)arg;
+	next.error = write_file();
+	next.busy = false;
+}
+
+int metrics_start(void)
+{
+	return aside_start(&writer, write_next, NULL);
+}
+
+int metrics_error(void)
+{
+	int ret;
+
+	if (next.busy)
+		return 0;
+	ret = next.error;
+	next.error = 0;
+	return ret;
+}
+
+int metrics_write(const char *path, const struct mreleased *d)
+{
+	struct text t = { next.buf, sizeof(next.buf), 0 };
+
+	if (next.busy)
+		return -EAGAIN;
+	if (!text_copy(next.path, sizeof(next.path), path))
+		return -ENAMETOOLONG;
+	fill(&t, d);
+	next.len = t.len;
+	next.busy = true;
+	if (!aside_go(&writer))
+		write_next(NULL);
+	return 0;
 }

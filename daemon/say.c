@@ -1,58 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* The journal, stderr or syslog. */
+/* Messages, with fields where the journal takes them. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <sys/un.h>
-#include <syslog.h>
-#include <unistd.h>
 
 #include "say.h"
+#include "sink.h"
 #include "text.h"
 
-static bool say_debug, to_syslog;
-/* -1: stderr. */
-static int journal = -1;
-
-/* systemd tells which stream is the journal's; a terminal is none. */
-static bool is_journal_stream(void)
-{
-	const char *p = getenv("JOURNAL_STREAM");
-	uint64_t dev, ino;
-	struct stat st;
-
-	return p && text_number(&p, &dev) && *p++ == ':' &&
-	       text_number(&p, &ino) && !fstat(STDERR_FILENO, &st) &&
-	       st.st_dev == dev && st.st_ino == ino;
-}
-
-static void open_journal(void)
-{
-	struct sockaddr_un to = {
-		.sun_family = AF_UNIX,
-		.sun_path = "/run/systemd/journal/socket",
-	};
-
-	journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (journal >= 0 && connect(journal, (void *)&to, sizeof(to))) {
-		close(journal);
-		journal = -1;
-	}
-}
+static bool say_debug;
 
 void say_open(bool debug, bool use_syslog)
 {
 	say_debug = debug;
-	to_syslog = use_syslog;
-	if (use_syslog)
-		openlog("mreleased", LOG_PID | LOG_NDELAY, LOG_DAEMON);
-	else if (journal < 0 && is_journal_stream())
-		open_journal();
+	sink_open(use_syslog);
 }
 
 static size_t add(char *buf, size_t size, size_t at, const char *format, ...)
@@ -69,11 +31,11 @@ static size_t add(char *buf, size_t size, size_t at, const char *format, ...)
 }
 
 /* Fields are lines: no value of ours contains a newline. */
-static bool send_to_journal(enum say_level level, const char *id,
-			    const struct say_field *fields, size_t nr,
-			    const char *message)
+static void put_fields(enum say_level level, const char *id,
+		       const struct say_field *fields, size_t nr,
+		       const char *message)
 {
-	static char buf[4096];
+	static char buf[SINK_MESSAGE];
 	size_t len;
 
 	len = add(buf, sizeof(buf), 0,
@@ -88,35 +50,17 @@ static bool send_to_journal(enum say_level level, const char *id,
 				  "MRELEASE_%s=%" PRId64 "\n", fields[i].name,
 				  fields[i].number);
 	len = add(buf, sizeof(buf), len, "MESSAGE=%s\n", message);
-	return send(journal, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
-}
-
-static void write_line(enum say_level level, const char *message)
-{
-	char line[1200];
-	size_t len;
-
-	if (to_syslog) {
-		syslog(level, "%s", message);
-		return;
-	}
-	/* The prefix is for systemd, which takes it off. */
-	len = add(line, sizeof(line), 0, "%s%s\n",
-		  getenv("JOURNAL_STREAM") ?
-			  (char[]){ '<', '0' + (char)level, '>', '\0' } :
-			  "",
-		  message);
-	line[len - 1] = '\n';
-	if (write(STDERR_FILENO, line, len) < 0)
-		return; /* Nobody left to tell. */
+	sink_put(level, true, buf, len);
 }
 
 static void say_text(enum say_level level, const char *id,
 		     const struct say_field *fields, size_t nr,
 		     const char *message)
 {
-	if (journal < 0 || !send_to_journal(level, id, fields, nr, message))
-		write_line(level, message);
+	if (sink_takes_fields())
+		put_fields(level, id, fields, nr, message);
+	else
+		sink_put(level, false, message, strlen(message));
 }
 
 void say(enum say_level level, const char *format, ...)

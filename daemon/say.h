@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What people and machines read: the journal with fields, or stderr, or
- * syslog.  Nothing here waits for a reader, and nothing allocates.
+ * syslog.  Once the daemon runs nothing here waits for a reader (sink.h), and
+ * nothing allocates.
  */
 #ifndef MRELEASED_SAY_H
 #define MRELEASED_SAY_H

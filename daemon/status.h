@@ -28,7 +28,13 @@ void status_answer(int fd, struct mreleased *d);
 /* client.c: exit status */
 int status_main(const char *path, const struct options *o);
 
-/* metrics.c: written beside the file and renamed.  0 or -errno. */
+/*
+ * metrics.c: written beside the file and renamed, by a thread once it is started.
+ * -EAGAIN: it is at the one before.
+ */
+int metrics_start(void);
 int metrics_write(const char *path, const struct mreleased *d);
+/* What became of it: -errno, once; or 0. */
+int metrics_error(void);
 
 #endif /* MRELEASED_STATUS_H */

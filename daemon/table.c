@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cmdline.h"
 #include "memory.h"
 #include "rules.h"
 #include "table.h"
@@ -138,20 +139,14 @@ static bool is_gone(struct table *t, ssize_t n)
 static void ask_rules(struct table *t, struct candidate *c, struct memory_of *m)
 {
 	uint32_t need = t->rules->subjects;
-	char *cmdline = NULL, *cgroup = NULL;
+	const char *cmdline = NULL, *cgroup = NULL;
 	uint32_t unit, flags = 0;
-	static char line[4096], where[4096];
+	static char where[4096];
 	char path[32];
 	ssize_t n;
 
-	if (need & 1u << RULE_CMDLINE) {
-		snprintf(path, sizeof(path), "%d/cmdline", c->pid);
-		n = text_read_at(t->proc_fd, path, line, sizeof(line));
-		for (ssize_t i = 0; i + 1 < n; i++)
-			if (!line[i])
-				line[i] = ' ';
-		cmdline = n >= 0 ? line : NULL;
-	}
+	if (need & 1u << RULE_CMDLINE)
+		cmdline = cmdline_read(t->proc_fd, c->pid);
 	snprintf(path, sizeof(path), "%d/cgroup", c->pid);
 	n = text_read_at(t->proc_fd, path, where, sizeof(where));
 	m->unit = 0;
@@ -171,7 +166,8 @@ static void ask_rules(struct table *t, struct candidate *c, struct memory_of *m)
 	}
 	m->rule_flags = flags |
 			rules_match(t->rules, c->comm, cmdline, cgroup, c->uid);
-	m->rules_known = true;
+	/* That may be read the next time: till then it was not. */
+	m->rules_known = cmdline || !(need & 1u << RULE_CMDLINE);
 }
 
 static bool read_process(struct table *t, pid_t pid, struct candidate *c,

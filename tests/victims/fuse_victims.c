@@ -213,6 +213,53 @@ int victim_fuse_list(int argc, char **argv)
 	return 0;
 }
 
+/* A page of its arguments. */
+static char *arguments;
+
+static void hide_arguments(void)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/file", server.dir);
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	if (fd < 0 || mmap(arguments, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED,
+			   fd, 0) == MAP_FAILED)
+		die(path);
+	ready(getpid(), getppid(), memory, memory_len);
+	for (;;)
+		pause();
+}
+
+/* With one that has a page for itself, among the first 4,000 bytes of them all. */
+static void execute_with_long_argument(char **argv)
+{
+	static char text[2 * 4096 + 1];
+	char *more[] = { argv[-1], argv[0], argv[1], text, NULL };
+
+	memset(text, 'x', sizeof(text) - 1);
+	execv("/proc/self/exe", more);
+	die("exec");
+}
+
+/*
+ * fuse-args MIB: the same of its arguments: who reads /proc/PID/cmdline waits.
+ * The command 'a' answers.
+ */
+int victim_fuse_args(int argc, char **argv)
+{
+	if (argc > 2)
+		arguments = (char *)(((uintptr_t)argv[2] + 4095) & ~4095UL);
+	/* Where it lies is another place each time. */
+	if (argc < 3 || arguments - argv[-1] > 4000)
+		execute_with_long_argument(argv);
+	memory_len = number(argc, argv, 1, 16) * MIB;
+	server.stall_on = FUSE_READ;
+	user_announces = 1;
+	serve_files(fork_user(hide_arguments));
+	return 0;
+}
+
 static void dump_core(void)
 {
 	if (chdir(server.dir))

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What mreleased tells or runs waits for somebody who does not come: a reader, a
+ * disk, the file system of a program.  The next one is killed in time all the same.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "machine.h"
+
+static char dir[64];
+
+static const char *in_dir(const char *name)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return path;
+}
+
+static void make_dir(void)
+{
+	snprintf(dir, sizeof(dir), "/tmp/mrelease-slow.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+}
+
+/* Two, since the first is killed before anything is told. */
+static void expect_two_die(void)
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		pid_t hog = start_process("hog", 300, 100, NULL);
+
+		expect_signal(hog, SIGKILL);
+	}
+	expect_innocents_live();
+	expect_no_oom();
+}
+
+/* Until it would have to wait. */
+static void fill_log(void)
+{
+	char path[64], byte[256];
+	int fd;
+
+	assert_true(fcntl(daemon_run.fd, F_SETPIPE_SZ, 4096) > 0);
+	snprintf(path, sizeof(path), "/proc/%d/fd/2", daemon_run.pid);
+	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(fd >= 0);
+	memset(byte, '\n', sizeof(byte));
+	while (write(fd, byte, sizeof(byte)) > 0)
+		;
+	while (write(fd, byte, 1) > 0)
+		;
+	assert_int_equal(errno, EAGAIN);
+	close(fd);
+}
+
+static void test_nobody_reads(void **state)
+{
+	(void)state;
+	make_machine();
+	start_daemon(NULL, NULL);
+	start_innocents();
+	fill_log();
+	expect_two_die();
+	/* All of it is there, once somebody does. */
+	expect_said("are back after");
+	stop_daemon();
+}
+
+/* The terminal is closed, the pipe's other end has died. */
+static void test_reader_gone(void **state)
+{
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	make_machine();
+	start_daemon(NULL, NULL);
+	start_innocents();
+	close(daemon_run.fd);
+	daemon_run.fd = null;
+	expect_two_die();
+	stop_daemon();
+}
+
+static void test_metrics_hang(void **state)
+{
+	char path[128];
+
+	(void)state;
+	make_machine();
+	make_dir();
+	snprintf(path, sizeof(path), "%s", in_dir("metrics"));
+	/* Its open waits for somebody to read. */
+	assert_int_equal(mkfifo(in_dir("metrics.tmp"), 0600), 0);
+	start_daemon(NULL, "--metrics", path, NULL);
+	start_innocents();
+	expect_two_die();
+	expect_said("are back after");
+	/* One that sleeps there is ended as well. */
+	stop_daemon();
+	unlink(in_dir("metrics.tmp"));
+	rmdir(dir);
+}
+
+/* A program whose execve() waits, for as long as we hold a lease on it. */
+static int lease(const char *path)
+{
+	int fd;
+
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0755);
+	assert_true(fd >= 0);
+	assert_true(write(fd, "#!/bin/true\n", 12) == 12);
+	close(fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	signal(SIGIO, SIG_IGN);
+	if (fcntl(fd, F_SETLEASE, F_WRLCK)) {
+		close(fd);
+		skip_test("lease", "no lease on a file here");
+	}
+	return fd;
+}
+
+static void test_hook_hangs(void **state)
+{
+	char path[128];
+	int fd;
+
+	(void)state;
+	make_machine();
+	make_dir();
+	snprintf(path, sizeof(path), "%s", in_dir("hook"));
+	fd = lease(path);
+	start_daemon(NULL, "-N", path, NULL);
+	start_innocents();
+	expect_two_die();
+	expect_said("are back after");
+	close(fd);
+	stop_daemon();
+	unlink(path);
+	rmdir(dir);
+}
+
+/*
+ * Its arguments, for which there is a rule, are on a file system that does not
+ * answer.  It is protected, since that could be what the rule says.
+ */
+static void test_arguments_hang(void **state)
+{
+	struct victim v;
+
+	(void)state;
+	make_machine();
+	victim_start(&v, "fuse-args", "50", NULL);
+	cgroup_add(&machine, v.pid);
+	start_daemon(NULL, "-o", "Never=cmdline:^database", NULL);
+	start_innocents();
+	expect_two_die();
+	expect_said("are back after");
+	assert_false(process_killed(v.pid));
+	/* A thread of mreleased waits, and cannot end before. */
+	victim_command(&v, 'a');
+	stop_daemon();
+	victim_end(&v);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		harness_test(test_nobody_reads),
+		harness_test(test_reader_gone),
+		harness_test(test_metrics_hang),
+		harness_test(test_hook_hangs),
+		harness_test(test_arguments_hang),
+	};
+
+	return run_group(tests);
+}
