@@ -69,6 +69,34 @@ static int add_event(const struct events *e, int fd, uint32_t mask,
 	return epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
 }
 
+/*
+ * Another one answers there: two that watch the same memory would kill two where
+ * one is enough.  One that kills nobody, or watches a cgroup, may be beside it.
+ */
+static bool is_one_too_many(const struct config *c, int error)
+{
+	return error == -EADDRINUSE && !c->dry_run && !*c->cgroup;
+}
+
+static int open_status(struct events *e, const struct mreleased *d)
+{
+	const char *path = d->config.status_socket;
+
+	memcpy(e->status_path, path, sizeof(e->status_path));
+	e->status_fd = *path ? status_listen(path) : -1;
+	if (e->status_fd >= 0)
+		return add_event(e, e->status_fd, EPOLLIN, EVENT_STATUS);
+	if (is_one_too_many(&d->config, e->status_fd)) {
+		say(SAY_ERROR, "another mreleased answers at %s", path);
+		return e->status_fd;
+	}
+	/* Not under systemd, there may be no directory for it. */
+	if (*path)
+		say(e->status_fd == -EADDRINUSE ? SAY_WARNING : SAY_DEBUG,
+		    "no status at %s: %s", path, strerror(-e->status_fd));
+	return 0;
+}
+
 static int open_events(struct events *e, const struct mreleased *d)
 {
 	sigset_t set;
@@ -93,18 +121,7 @@ static int open_events(struct events *e, const struct mreleased *d)
 	if (!ret && d->sense.trigger_fd >= 0)
 		ret = add_event(e, d->sense.trigger_fd, EPOLLPRI,
 				EVENT_TRIGGER);
-	e->status_fd = *d->config.status_socket ?
-			       status_listen(d->config.status_socket) :
-			       -1;
-	memcpy(e->status_path, d->config.status_socket, sizeof(e->status_path));
-	/* Not under systemd, there may be no directory for it. */
-	if (e->status_fd < 0 && *d->config.status_socket)
-		say(e->status_fd == -EADDRINUSE ? SAY_WARNING : SAY_DEBUG,
-		    "no status at %s: %s", d->config.status_socket,
-		    strerror(-e->status_fd));
-	if (!ret && e->status_fd >= 0)
-		ret = add_event(e, e->status_fd, EPOLLIN, EVENT_STATUS);
-	return ret;
+	return ret ? ret : open_status(e, d);
 }
 
 static void set_timer(const struct events *e, int64_t ns)

@@ -229,6 +229,36 @@ static void test_cgroup_gone(void **state)
 	wait_daemon(1);
 }
 
+/* Two would kill two where one is enough: the second does not begin. */
+static void test_one_too_many(void **state)
+{
+	char dir[] = "/tmp/mreleased-test-XXXXXX", sock[64];
+	char command[2 * PATH_MAX];
+	int status;
+
+	(void)state;
+	need_root();
+	assert_non_null(mkdtemp(dir));
+	snprintf(sock, sizeof(sock), "%s/status", dir);
+	whole_machine = true;
+	start_daemon(NULL, "--dryrun", "--status-socket", sock, NULL);
+	/* If it did begin, it may kill nobody. */
+	snprintf(
+		command, sizeof(command),
+		"timeout 10 '%s' --config /dev/null -o Never=comm:. "
+		"--status-socket %s 2>&1 | grep -q 'another mreleased answers'; "
+		"s=(${PIPESTATUS[@]}); exit $((10 * s[0] + s[1]))",
+		beside("../mreleased"), sock);
+	setenv("MRELEASED", command, 1);
+	status = system("exec bash -c \"$MRELEASED\"");
+	unsetenv("MRELEASED");
+	assert_true(WIFEXITED(status));
+	/* Its own status is 1, and it has said why. */
+	assert_int_equal(WEXITSTATUS(status), 10);
+	stop_daemon();
+	rmdir(dir);
+}
+
 /* What the unit leaves open, as systemd counts it: tenths. */
 static void test_exposure(void **state)
 {
@@ -259,6 +289,7 @@ int main(void)
 		harness_test(test_stopped),
 		harness_test(test_all_places_taken),
 		harness_test(test_cgroup_gone),
+		harness_test(test_one_too_many),
 		harness_test(test_exposure),
 	};
 
