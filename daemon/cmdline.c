@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /proc/PID/cmdline is read out of the memory of the process.  That waits for its
- * mmap_lock and, where the page is one of a file, for the file system: any user can
- * see to it that nobody ever gets an answer, and no signal ends the wait.  So
+ * /proc/PID/cmdline is read out of the memory of the process, for which its
+ * mmap_lock is taken.  Any user can hold that for ever: mmap() of a file waits, with
+ * the lock, for a page that a FUSE server has been asked for and does not send.  So
  * threads read.  One that waits is left to it, and another goes on; that process
  * is not asked again meanwhile.
  */

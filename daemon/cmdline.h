@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Command lines, which a process may put where a reader waits. */
+/* Command lines, for which a reader may have to wait. */
 #ifndef MRELEASED_CMDLINE_H
 #define MRELEASED_CMDLINE_H
 

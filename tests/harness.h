@@ -47,6 +47,8 @@ void harness_run(void **state);
  * already, or is not in its own process.
  */
 void late_once_more(void);
+/* Somebody else has the CPUs now: no time can be asked for.  Takes 50 ms. */
+bool machine_is_busy(void);
 /*
  * The run's last word: 0 or 1, never cmocka's count, which can wrap.
  * MRELEASE_TEST picks tests by name, with wildcards.

@@ -102,7 +102,7 @@ static bool shares_its_cpu(void)
 }
 
 /* That, or half of the time or more a task waits for a CPU. */
-static bool machine_is_busy(void)
+bool machine_is_busy(void)
 {
 	double avg10 = 0, load = 0;
 	FILE *f;

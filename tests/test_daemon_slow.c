@@ -82,9 +82,10 @@ static void test_reader_gone(void **state)
 	(void)state;
 	make_machine();
 	start_daemon(NULL, NULL);
-	start_innocents();
+	/* Before there are children that have it open. */
 	close(daemon_run.fd);
 	daemon_run.fd = null;
+	start_innocents();
 	expect_two_die();
 	stop_daemon();
 }
@@ -148,25 +149,24 @@ static void test_hook_hangs(void **state)
 }
 
 /*
- * Its arguments, for which there is a rule, are on a file system that does not
- * answer.  It is protected, since that could be what the rule says.
+ * There is a rule for its command line, and who reads that waits for its mmap_lock.
+ * It is protected, since it could be whom the rule means.
  */
-static void test_arguments_hang(void **state)
+static void test_command_line_hangs(void **state)
 {
 	struct victim v;
 
 	(void)state;
 	make_machine();
-	victim_start(&v, "fuse-args", "50", NULL);
+	victim_start(&v, "fuse-mmap", "50", NULL);
 	cgroup_add(&machine, v.pid);
 	start_daemon(NULL, "-o", "Never=cmdline:^database", NULL);
 	start_innocents();
 	expect_two_die();
 	expect_said("are back after");
 	assert_false(process_killed(v.pid));
-	/* A thread of mreleased waits, and cannot end before. */
-	victim_command(&v, 'a');
 	stop_daemon();
+	victim_command(&v, 'a');
 	victim_end(&v);
 }
 
@@ -177,7 +177,7 @@ int main(void)
 		harness_test(test_reader_gone),
 		harness_test(test_metrics_hang),
 		harness_test(test_hook_hangs),
-		harness_test(test_arguments_hang),
+		harness_test(test_command_line_hangs),
 	};
 
 	return run_group(tests);

@@ -141,24 +141,23 @@ void group_count(struct group *g)
 
 /*
  * Born in the last moment, of one that was being killed: what it has it shares
- * with that one, whose objects and pages have been counted.
+ * with that one, whose objects and pages have been counted.  Not so one that could
+ * not be asked: what that has stays uncounted, and its own.
  */
-static void uncounted(struct victim *v)
+static void uncounted(struct group *g, struct victim *v)
 {
-	if (!v->killed)
+	if (!v->killed || v->counted || group_is_stuck(g, v->pid))
 		return;
-	if (!v->counted) {
-		account_guess(&v->rep, 0, 1);
-		v->counted = true;
-		if (!v->linked)
-			v->rss_shmem = v->rss_hugetlb = 0;
-	}
+	account_guess(&v->rep, 0, 1);
+	v->counted = true;
+	if (!v->linked)
+		v->rss_shmem = v->rss_hugetlb = 0;
 }
 
 void group_ask(struct group *g)
 {
 	for (size_t i = 0; i < g->nr; i++)
-		uncounted(g->victims[i]);
+		uncounted(g, g->victims[i]);
 	verdict_ask(&g->base);
 	verdict_untold(&g->base, untold(g));
 }

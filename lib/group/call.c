@@ -17,8 +17,9 @@
  * the kill is the caller's: one write to cgroup.kill, opened before anything
  * else.  Where there is no such file (v1, a tree), or where the helper hangs
  * on after the kill, it is ended, which lets go of all that it traced, and
- * another begins anew.  A member on which two hung, or one after the kill, is
- * only signalled from then on (hands_off).
+ * another begins anew.  A member on which two hung, or one after the kill, or one
+ * while that member was in D itself, is only signalled from then on (hands_off).
+ * In the last case there is time left for the others before the kill.
  */
 #include <linux/futex.h>
 #include <string.h>
@@ -30,6 +31,8 @@
 /* Without getting on, before the kill and after it. */
 #define STALL_NS	(50 * NSEC_PER_MSEC)
 #define STALL_KILLED_NS (250 * NSEC_PER_MSEC)
+/* Before it, if the member is in D. */
+#define STALL_D_NS (20 * NSEC_PER_MSEC)
 /* The same while the member is runnable and has no CPU. */
 #define STALL_BUSY_NS (400 * NSEC_PER_MSEC)
 /* For the preparation as a whole: this, and more for each member. */
@@ -63,7 +66,10 @@ static int64_t helper_cpu_ns(const struct helper *h)
  * There is a limit all the same: only the member's main thread is seen to be runnable,
  * and another thread may hold the lock.
  */
-static bool stalled(struct call *c, const struct group *g, struct progress *p)
+enum stall { GETS_ON, HANGS, HANGS_ON_D };
+
+static enum stall stalled(struct call *c, const struct group *g,
+			  struct progress *p)
 {
 	uint32_t touches = __atomic_load_n(&c->touches, __ATOMIC_ACQUIRE);
 	pid_t member = __atomic_load_n(&c->touching, __ATOMIC_ACQUIRE);
@@ -71,12 +77,16 @@ static bool stalled(struct call *c, const struct group *g, struct progress *p)
 
 	if (!member || touches != p->touches || cpu != p->cpu_ns) {
 		*p = (struct progress){ touches, cpu, now };
-		return false;
+		return GETS_ON;
 	}
-	if (now - p->since_ns < (call_killed(c) ? STALL_KILLED_NS : STALL_NS) ||
-	    helper_runs(&g->helper))
-		return false;
-	return now - p->since_ns >= STALL_BUSY_NS || !process_runs(member);
+	now -= p->since_ns;
+	if (now < STALL_D_NS || helper_runs(&g->helper))
+		return GETS_ON;
+	if (!call_killed(c) && state_of_process(member) == 'D')
+		return HANGS_ON_D;
+	if (now < (call_killed(c) ? STALL_KILLED_NS : STALL_NS))
+		return GETS_ON;
+	return now >= STALL_BUSY_NS || !process_runs(member) ? HANGS : GETS_ON;
 }
 
 bool call_killed(const struct call *c)
@@ -240,25 +250,26 @@ static enum outcome watch(struct call *c, struct group *g)
 	bool may_kill = true;
 
 	while (!wait_a_moment(&g->helper, 10 * NSEC_PER_MSEC)) {
-		bool late, hangs;
+		enum stall stall;
+		bool late;
 
 		answer(c);
 		if (now_ns() >= c->last_ns)
 			return OVER;
-		hangs = stalled(c, g, &p);
+		stall = stalled(c, g, &p);
 		late = !call_killed(c) && kill_is_late(c);
-		if (may_kill && !call_killed(c) && (hangs || late)) {
+		if (may_kill && !call_killed(c) && (stall == HANGS || late)) {
 			may_kill = kill_now(c);
 			if (may_kill)
 				continue;
 		}
-		if (!hangs)
+		if (stall == GETS_ON)
 			continue;
 		if (c->nr_stuck + 2 > ARRAY_SIZE(c->stuck))
 			return OVER;
 		c->stuck[c->nr_stuck++] = c->touching;
 		/* Before the kill it may have been for want of a CPU. */
-		if (call_killed(c))
+		if (call_killed(c) || stall == HANGS_ON_D)
 			c->stuck[c->nr_stuck++] = c->touching;
 		return AGAIN;
 	}

@@ -41,6 +41,20 @@ static bool had_mm(const struct victim *v)
 	return victim_stat(v, &st) == 0 && !(st.flags & PF_EXITING);
 }
 
+/*
+ * kcmp(2) would hang.  Two that share their memory are of one size, and of a file for
+ * which nobody waits.  Neither goes on in user mode: only what a call had begun
+ * can change it in between, and that is seen by asking again.
+ */
+static bool same_size(const struct victim *a, const struct victim *b)
+{
+	uint64_t before, other, after;
+
+	if (!user_of(a, &before) || !user_of(b, &other) || !user_of(a, &after))
+		return true;
+	return before == other || before != after;
+}
+
 /* False: they do not.  True also where it cannot be told. */
 static bool may_share(const struct victim *a, const struct victim *b)
 {
@@ -48,7 +62,7 @@ static bool may_share(const struct victim *a, const struct victim *b)
 	int cmp;
 
 	if (b->hands_off)
-		return true;
+		return same_size(a, b);
 	cmp = sys_kcmp(tid_a ? tid_a : a->tid, tid_b ? tid_b : b->tid, KCMP_VM);
 
 	return cmp <= 0 || !had_mm(a) || !had_mm(b);

@@ -75,6 +75,7 @@ static void work_on(struct worker *w, struct victim *v)
 	}
 	__atomic_or_fetch(&v->want_unpin, ~0u, __ATOMIC_SEQ_CST);
 	tracer_ask(g, v);
+	__atomic_store_n(&v->through, 1, __ATOMIC_RELEASE);
 	if (__atomic_add_fetch(&g->finished, 1, __ATOMIC_ACQ_REL) == g->nr)
 		tracer_wake(g);
 }
@@ -133,6 +134,43 @@ void work(struct worker *w)
 	}
 }
 
+/* It has exited; if it could not be reaped, is its memory back with that? */
+static bool see_exit(struct worker *w, struct victim *v)
+{
+	uint32_t through = 1;
+
+	if (!v->killed || victim_exited(v) <= 0 ||
+	    !__atomic_compare_exchange_n(&v->through, &through, 2, false,
+					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return false;
+	v->exited_ns = now_ns();
+	if (!v->rep.verified)
+		release_wait_exit(&w->r, v);
+	return true;
+}
+
+/*
+ * Another worker is at a member, perhaps for long, or hangs on it.  The tracer, which
+ * the last one wakes, lets go of all others now, and their exits are seen as they
+ * happen, not only once that worker is given up.
+ */
+static void see_exits(struct worker *w)
+{
+	int64_t pause_ns = NSEC_PER_MSEC;
+	struct group *g = w->g;
+
+	if (__atomic_load_n(&g->finished, __ATOMIC_ACQUIRE) < g->nr)
+		tracer_wake(g);
+	while (__atomic_load_n(&g->finished, __ATOMIC_ACQUIRE) < g->nr &&
+	       now_ns() < w->r.deadline_ns) {
+		for (size_t i = 0; i < g->nr; i++)
+			if (see_exit(w, g->victims[i]))
+				pause_ns = NSEC_PER_MSEC;
+		pause_until(now_ns() + pause_ns);
+		pause_ns = MIN(pause_ns * 2, 20 * NSEC_PER_MSEC);
+	}
+}
+
 static void worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -146,6 +184,7 @@ static void worker_main(void *arg)
 	cpus_go(&w->r.cpus, w->nr);
 	work(w);
 	help(w);
+	see_exits(w);
 }
 
 static uint32_t alive_workers(struct release *r)

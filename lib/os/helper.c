@@ -186,14 +186,21 @@ void helper_forget(struct helper *h)
 	h->alive = 0;
 }
 
-bool process_runs(pid_t pid)
+char state_of_process(pid_t pid)
 {
 	struct proc_status st;
 	char path[64];
 
 	path_number(path, "/proc/", pid, "/status");
+	return status_read_path(AT_FDCWD, path, &st) < 0 ? 0 : st.state;
+}
+
+bool process_runs(pid_t pid)
+{
+	char state = state_of_process(pid);
+
 	/* Without a descriptor it cannot be told: patience has its end. */
-	return status_read_path(AT_FDCWD, path, &st) < 0 || st.state == 'R';
+	return !state || state == 'R';
 }
 
 bool helper_runs(const struct helper *h)

@@ -336,7 +336,9 @@ bool helper_is_ours(const struct helper *h);
 bool helper_is_alive(const struct helper *h);
 /* It is somebody else's. */
 void helper_forget(struct helper *h);
-/* Is its main thread runnable?  Also true if it cannot be told. */
+/* Of its main thread: the letter of "State:"; 0: it cannot be told. */
+char state_of_process(pid_t pid);
+/* Is that one runnable?  Also true if it cannot be told. */
 bool process_runs(pid_t pid);
 bool helper_runs(const struct helper *h);
 /* 0: it uses our memory no more; its parent has yet to wait for it. */

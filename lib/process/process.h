@@ -82,6 +82,8 @@ struct victim {
 	bool holder;
 	/* Of a group: the worker, counted from 1, that comes back to it. */
 	uint8_t put_off_by;
+	/* Of a group: no worker has it in hand; and then 2, its exit is seen. */
+	uint32_t through;
 	/* Another has lists in the same memory: not reaped (shared.c, others.c) */
 	bool shares_lists;
 	/* Of a group: nobody outside it uses that memory (others.c). */

@@ -26,6 +26,8 @@ static size_t memory_len;
 static int user_announces;
 /* In execve(): not the victim. */
 static pid_t exec_pid;
+/* Once a request is stalled: has the user come to where it is to be? */
+static int (*stands)(pid_t pid);
 
 static pid_t fork_user(void (*run)(void))
 {
@@ -62,6 +64,8 @@ static void serve_files(pid_t pid)
 			die("poll");
 		if (pfd[0].revents && !fuse_serve_one(&server))
 			die("the file system is gone");
+		while (server.stalled && !announced && stands && !stands(pid))
+			sched_yield();
 		if (server.stalled && !announced) {
 			ready(pid, exec_pid ? exec_pid : getpid(), memory,
 			      memory_len);
@@ -213,50 +217,64 @@ int victim_fuse_list(int argc, char **argv)
 	return 0;
 }
 
-/* A page of its arguments. */
-static char *arguments;
+/* Of the server and the user: the file's page is being read. */
+static volatile int *is_read;
 
-static void hide_arguments(void)
+static void *touch(void *p)
 {
+	return (void *)(uintptr_t) * (volatile char *)p;
+}
+
+/* The page is locked until it is read, and mmap() waits for that with the lock. */
+static void map_behind_a_page(void)
+{
+	pthread_t thread;
 	char path[128];
+	void *p;
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/file", server.dir);
-	fd = open(path, O_RDWR | O_CREAT, 0600);
-	if (fd < 0 || mmap(arguments, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED,
-			   fd, 0) == MAP_FAILED)
+	close(open(path, O_RDWR | O_CREAT, 0600));
+	fd = open(path, O_RDONLY);
+	p = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (fd < 0 || p == MAP_FAILED ||
+	    pthread_create(&thread, NULL, touch, p))
 		die(path);
-	ready(getpid(), getppid(), memory, memory_len);
-	for (;;)
-		pause();
+	while (!*is_read)
+		sched_yield();
+	mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
 }
 
-/* With one that has a page for itself, among the first 4,000 bytes of them all. */
-static void execute_with_long_argument(char **argv)
+static int waits_in_mmap(pid_t pid)
 {
-	static char text[2 * 4096 + 1];
-	char *more[] = { argv[-1], argv[0], argv[1], text, NULL };
+	char path[64], text[512], *p;
+	size_t n;
+	FILE *f;
 
-	memset(text, 'x', sizeof(text) - 1);
-	execv("/proc/self/exe", more);
-	die("exec");
+	*is_read = 1;
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "re");
+	n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+	if (f)
+		fclose(f);
+	text[n] = '\0';
+	p = strrchr(text, ')');
+	return p && !strncmp(p, ") D", 3);
 }
 
 /*
- * fuse-args MIB: the same of its arguments: who reads /proc/PID/cmdline waits.
- * The command 'a' answers.
+ * fuse-mmap [MIB]: in mmap() of a file, of which a page is being read from a server
+ * that does not answer.  It holds its mmap_lock: who reads /proc/PID/cmdline waits,
+ * or its maps.  The command 'a' answers.
  */
-int victim_fuse_args(int argc, char **argv)
+int victim_fuse_mmap(int argc, char **argv)
 {
-	if (argc > 2)
-		arguments = (char *)(((uintptr_t)argv[2] + 4095) & ~4095UL);
-	/* Where it lies is another place each time. */
-	if (argc < 3 || arguments - argv[-1] > 4000)
-		execute_with_long_argument(argv);
 	memory_len = number(argc, argv, 1, 16) * MIB;
 	server.stall_on = FUSE_READ;
-	user_announces = 1;
-	serve_files(fork_user(hide_arguments));
+	is_read = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	stands = waits_in_mmap;
+	serve_files(fork_user(map_behind_a_page));
 	return 0;
 }
 

@@ -208,7 +208,7 @@ static const struct {
 	{ "exec-fuse", victim_exec_fuse },
 	{ "exit-fuse", victim_exit_fuse },
 	{ "fuse-list", victim_fuse_list },
-	{ "fuse-args", victim_fuse_args },
+	{ "fuse-mmap", victim_fuse_mmap },
 	{ "tree", victim_tree },
 	{ "forkbomb", victim_forkbomb },
 	{ "rabbit", victim_rabbit },

@@ -85,7 +85,7 @@ int victim_fuse_file(int argc, char **argv);
 int victim_exec_fuse(int argc, char **argv);
 int victim_exit_fuse(int argc, char **argv);
 int victim_fuse_list(int argc, char **argv);
-int victim_fuse_args(int argc, char **argv);
+int victim_fuse_mmap(int argc, char **argv);
 
 /* tree.c */
 int victim_tree(int argc, char **argv);
