@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads for what may wait. */
 #include <errno.h>
+#include <time.h>
 
 #include "aside.h"
+#include "text.h"
 
 /* What it says and does is small; locked memory is what is touched of it. */
 #define STACK_SIZE (128 * 1024)
+#define WAIT_MS	   500
 
 static void *aside_main(void *arg)
 {
@@ -43,4 +46,12 @@ bool aside_go(struct aside *a)
 	if (a->started)
 		sem_post(&a->go);
 	return a->started;
+}
+
+void aside_wait(const _Atomic bool *busy)
+{
+	struct timespec ms = { .tv_nsec = NS_PER_MS };
+
+	for (int i = 0; i < WAIT_MS && *busy; i++)
+		nanosleep(&ms, NULL);
 }

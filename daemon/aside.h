@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct aside {
@@ -26,5 +27,8 @@ struct aside {
 int aside_start(struct aside *a, void (*work)(void *arg), void *arg);
 /* Returns at once.  False: it was not started. */
 bool aside_go(struct aside *a);
+
+/* At the end: until it is false, but for half a second at most. */
+void aside_wait(const _Atomic bool *busy);
 
 #endif /* MRELEASED_ASIDE_H */

@@ -6,6 +6,7 @@
  * threads read.  One that waits is left to it, and another goes on; that process
  * is not asked again meanwhile.
  */
+#include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -29,7 +30,7 @@ struct reader {
 	int proc_fd;
 	pid_t pid;
 	ssize_t len;
-	char buf[4096];
+	char buf[64 * 1024];
 };
 
 static struct reader readers[MAX_READERS];
@@ -75,11 +76,13 @@ static struct reader *find_reader(pid_t pid)
 }
 
 /* False: it waits for somebody, or gets no CPU. */
-static bool has_read(struct reader *r)
+static bool has_read(struct reader *r, int64_t until_ns)
 {
-	int64_t until = clock_ns() + PATIENCE_NS, left;
+	int64_t now = clock_ns(), left;
 
-	while (r->busy && (left = until - clock_ns()) > 0) {
+	if (until_ns > now + PATIENCE_NS)
+		until_ns = now + PATIENCE_NS;
+	while (r->busy && (left = until_ns - clock_ns()) > 0) {
 		struct pollfd p = { .fd = r->done_fd, .events = POLLIN };
 		uint64_t count;
 
@@ -91,20 +94,24 @@ static bool has_read(struct reader *r)
 	return !r->busy;
 }
 
-const char *cmdline_read(int proc_fd, pid_t pid)
+int cmdline_read(int proc_fd, pid_t pid, int64_t until_ns, const char **ret)
 {
-	struct reader *r = find_reader(pid);
+	struct reader *r = clock_ns() < until_ns ? find_reader(pid) : NULL;
 
+	*ret = NULL;
 	if (!r)
-		return NULL;
+		return -EBUSY;
 	r->proc_fd = proc_fd;
 	r->pid = pid;
 	r->busy = true;
 	aside_go(&r->aside);
-	if (!has_read(r) || r->len < 0)
-		return NULL;
+	if (!has_read(r, until_ns))
+		return -EBUSY;
+	if (r->len < 0)
+		return (int)r->len;
 	for (ssize_t i = 0; i + 1 < r->len; i++)
 		if (!r->buf[i])
 			r->buf[i] = ' ';
-	return r->buf;
+	*ret = r->buf;
+	return 0;
 }

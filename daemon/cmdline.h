@@ -3,12 +3,14 @@
 #ifndef MRELEASED_CMDLINE_H
 #define MRELEASED_CMDLINE_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 /*
- * That of a process, with blanks between the arguments, until the next call.
- * NULL: it could not be read, or not in time.  One thread calls this.
+ * That of a process, with blanks between the arguments, until the next call; of a
+ * very long one the first 64 KiB.  0, -EBUSY: not in time, or -errno, and NULL.
+ * @until_ns: waits no longer, whoever it is for.  One thread calls this.
  */
-const char *cmdline_read(int proc_fd, pid_t pid);
+int cmdline_read(int proc_fd, pid_t pid, int64_t until_ns, const char **ret);
 
 #endif /* MRELEASED_CMDLINE_H */

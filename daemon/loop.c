@@ -67,9 +67,12 @@ int mreleased_open(struct mreleased *d)
 static void mark(struct mreleased *d)
 {
 	struck_mark(&d->strikes, &d->table);
-	for (size_t i = 0; d->config.ignore_root && i < d->table.nr; i++)
-		if (!d->table.c[i].uid)
-			d->table.c[i].flags |= CANDIDATE_NEVER;
+	for (size_t i = 0; d->config.ignore_root && i < d->table.nr; i++) {
+		struct candidate *c = &d->table.c[i];
+
+		if (!c->uid || c->uid == (uid_t)-1)
+			c->flags |= CANDIDATE_NEVER;
+	}
 }
 
 /* Not once for each look. */
@@ -241,6 +244,16 @@ static bool has_failed(const struct release *r)
 	return r->ret < 0;
 }
 
+/*
+ * It was asked, has had its time, and lives; and there is memory without its end.
+ * It may have given back what it could.  The next time it is one of many.
+ */
+static bool is_let_be(const struct mreleased *d, const struct release *r)
+{
+	return r->view.phase == RELEASE_ASKED && d->last.level < LEVEL_LOW &&
+	       mreleased_now(d)->time_ns - r->view.asked_ns >= r->view.grace_ns;
+}
+
 /* Ended releases: told once, and their place freed when they have settled. */
 static void collect(struct mreleased *d)
 {
@@ -252,6 +265,12 @@ static void collect(struct mreleased *d)
 	for (size_t i = 0; i < MAX_RELEASES; i++) {
 		struct release *r = &d->act.releases[i];
 
+		if (r->used && is_let_be(d, r)) {
+			tell_let_be(&r->victim);
+			struck_end(&d->strikes, &d->table, r->victim.pid,
+				   r->victim.start, true);
+			act_forget(&d->act, r);
+		}
 		if (!r->used || r->view.phase != RELEASE_DONE)
 			continue;
 		if (!r->told) {

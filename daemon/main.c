@@ -304,6 +304,7 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 	notify("READY=1\nSTATUS=watching");
 	run(&e, d, o);
 	notify("STOPPING=1");
+	metrics_end(d->config.metrics, d);
 	trace_close(&d->trace);
 	if (e.status_fd >= 0)
 		unlink(e.status_path);

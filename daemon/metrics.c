@@ -160,3 +160,12 @@ int metrics_write(const char *path, const struct mreleased *d)
 		write_next(NULL);
 	return 0;
 }
+
+void metrics_end(const char *path, const struct mreleased *d)
+{
+	if (!*path)
+		return;
+	aside_wait(&next.busy);
+	if (metrics_write(path, d) == 0)
+		aside_wait(&next.busy);
+}

@@ -105,8 +105,8 @@ static bool at_or_below(const struct snapshot *s, const struct line *mem,
 }
 
 /* Where only the first line was set, and below it, SIGKILL must not come sooner. */
-static uint64_t kill_line(const struct line *kill, const struct line *term,
-			  uint64_t total)
+uint64_t kill_line(const struct line *kill, const struct line *term,
+		   uint64_t total)
 {
 	uint64_t high = line_bytes(term, total), low = line_bytes(kill, total);
 

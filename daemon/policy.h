@@ -264,6 +264,9 @@ void policy_defaults(struct policy_config *config);
 void policy_decide(const struct policy_view *view,
 		   struct policy_scratch *scratch, struct decision *ret);
 uint64_t line_bytes(const struct line *line, uint64_t total);
+/* The second of two lines; one that is only implied is never above the first. */
+uint64_t kill_line(const struct line *kill, const struct line *term,
+		   uint64_t total);
 const char *reason_text(enum policy_reason reason);
 
 /* choose.c */

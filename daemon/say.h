@@ -63,6 +63,8 @@ void tell_decision(const struct decision *d, const struct snapshot *s,
 		   const struct victim *v, bool dry_run);
 void tell_no_victim(const struct decision *d, const struct snapshot *s);
 void tell_release(const struct release *r, const struct snapshot *after);
+/* Asked, and not killed although it lives. */
+void tell_let_be(const struct victim *v);
 void tell_failure(const struct victim *v, int error);
 
 /* earlyoom.c: what it would say, where we are called by its name */

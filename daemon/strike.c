@@ -10,6 +10,9 @@
 #include "say.h"
 #include "text.h"
 
+/* Members with less than this part of what the victim has do not matter. */
+#define MANY_GAIN 8
+
 /* Its process group dies with it, unless one of that is protected. */
 static pid_t group_of(const struct mreleased *d, const struct candidate *c)
 {
@@ -55,6 +58,25 @@ static void describe(const struct mreleased *d, const struct decision *dec,
 }
 
 /*
+ * Which cgroup a process is in is up to a minute old.  Those for which this one
+ * was chosen must be in it yet, or it would die for what another has.
+ */
+static bool have_moved(struct mreleased *d, size_t victim)
+{
+	const struct table *t = &d->table;
+	const struct candidate *of = &t->c[victim];
+	uint64_t least = candidate_gain(of) / MANY_GAIN;
+
+	for (size_t i = 0; i < t->nr; i++)
+		if (t->c[i].unit == of->unit &&
+		    !(t->c[i].flags & CANDIDATE_DYING) &&
+		    (i == victim || candidate_gain(&t->c[i]) > least) &&
+		    !table_is_in(&d->table, &t->c[i]))
+			return true;
+	return false;
+}
+
+/*
  * All places are taken by releases that do not end: four victims in D, say.  One
  * more is killed all the same, without an account.  Of a tree that takes more than
  * a signal: its biggest process goes.
@@ -65,6 +87,10 @@ static void strike_unseen(struct mreleased *d, struct decision dec)
 	struct victim v;
 	int ret;
 
+	if (dec.whole && have_moved(d, dec.victim)) {
+		mreleased_ask_rules(d);
+		return;
+	}
 	if (dec.tree && dec.second >= 0)
 		dec.victim = (size_t)dec.second;
 	dec.tree = false;
@@ -94,6 +120,8 @@ static void strike_unseen(struct mreleased *d, struct decision dec)
 static int signal_victim(struct mreleased *d, const struct decision *dec,
 			 struct release *r, struct victim *v)
 {
+	if (dec->whole && have_moved(d, dec->victim))
+		return -ESTALE;
 	if (dec->whole && v->cgroup_fd < 0)
 		v->cgroup_fd = units_open_dir(&d->table.units,
 					      d->table.c[dec->victim].unit);

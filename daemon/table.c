@@ -10,7 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cmdline.h"
 #include "memory.h"
 #include "rules.h"
 #include "table.h"
@@ -26,6 +25,8 @@
 #define UNITS_NS (60 * NS_PER_S)
 /* Who has less is not looked at closer. */
 #define SMALL_PAGES 64
+/* For all command lines of a sweep that do not come at once. */
+#define CMDLINE_NS (20 * NS_PER_MS)
 /* Until then its maker may still set its oom_score_adj. */
 #define YOUNG_S 10
 /* Longer than that a child that has not called execve() has pages of its own. */
@@ -128,48 +129,6 @@ void table_update(struct table *t, struct candidate *c, const char *status)
 	measure_growth(c, &t->m[c - t->c]);
 }
 
-/* Else it could not be read, and what that would have said may protect it. */
-static bool is_gone(struct table *t, ssize_t n)
-{
-	if (n < 0)
-		table_starved(t, (int)-n);
-	return n == -ENOENT || n == -ESRCH;
-}
-
-static void ask_rules(struct table *t, struct candidate *c, struct memory_of *m)
-{
-	uint32_t need = t->rules->subjects;
-	const char *cmdline = NULL, *cgroup = NULL;
-	uint32_t unit, flags = 0;
-	static char where[4096];
-	char path[32];
-	ssize_t n;
-
-	if (need & 1u << RULE_CMDLINE)
-		cmdline = cmdline_read(t->proc_fd, c->pid);
-	snprintf(path, sizeof(path), "%d/cgroup", c->pid);
-	n = text_read_at(t->proc_fd, path, where, sizeof(where));
-	m->unit = 0;
-	if (n <= 0 && !is_gone(t, n)) {
-		m->rule_flags = CANDIDATE_NEVER;
-		return;
-	}
-	if (n > 0) {
-		unit = units_find(&t->units, t->rules, where);
-		if (unit == UNIT_UNKNOWN) {
-			m->rule_flags = CANDIDATE_NEVER;
-			return;
-		}
-		m->unit = t->units.u[unit].whole;
-		flags = t->units.u[unit].flags;
-		cgroup = units_rule_path(where);
-	}
-	m->rule_flags = flags |
-			rules_match(t->rules, c->comm, cmdline, cgroup, c->uid);
-	/* That may be read the next time: till then it was not. */
-	m->rules_known = cmdline || !(need & 1u << RULE_CMDLINE);
-}
-
 static bool read_process(struct table *t, pid_t pid, struct candidate *c,
 			 struct process_stat *st)
 {
@@ -255,7 +214,7 @@ static void read_adj(struct table *t, const struct candidate *c,
 	n = text_read_at(t->proc_fd, path, t->buf, sizeof(t->buf));
 	if (n > 0 && text_signed(&p, &adj))
 		m->oom_score_adj = (int32_t)adj;
-	else if (!is_gone(t, n))
+	else if (!table_gone(t, n))
 		m->oom_score_adj = OOM_SCORE_ADJ_MIN;
 }
 
@@ -278,7 +237,7 @@ static void read_details(struct table *t, struct candidate *c,
 	if (c->oom_score_adj == OOM_SCORE_ADJ_MIN)
 		c->flags |= CANDIDATE_NEVER;
 	if (!m->rules_known)
-		ask_rules(t, c, m);
+		table_ask(t, c, m);
 	c->flags |= m->rule_flags;
 	c->unit = m->unit;
 }
@@ -296,15 +255,20 @@ static void add_process(struct table *t, pid_t pid, size_t *old, bool rebase)
 	if (*old < t->old_nr && t->old_c[*old].pid == pid &&
 	    t->old_m[*old].start == st.start) {
 		*m = t->old_m[*old];
-		/* A program that was replaced may have another name. */
-		if (strcmp(c->comm, t->old_c[*old].comm))
-			m->rules_known = false;
+		/* Another program: its name, cgroup and user may be others, too. */
+		if (strcmp(c->comm, t->old_c[*old].comm) ||
+		    m->stack != st.stack)
+			m->rules_known = m->rules_were_known = false;
 	} else {
-		*m = (struct memory_of){ .start = st.start };
+		*m = (struct memory_of){ .start = st.start, .uid = (uid_t)-1 };
 		c->flags |= CANDIDATE_NEW;
 	}
 	m->stack = st.stack;
 	read_details(t, c, m, &st);
+	/* A small one is not read each time. */
+	if (c->uid == (uid_t)-1)
+		c->uid = m->uid;
+	m->uid = c->uid;
 	if (rebase) {
 		m->base_bytes[0] = m->base_bytes[1] =
 			c->anon_bytes + c->swap_bytes;
@@ -401,6 +365,13 @@ static void forget_units(struct table *t)
 	}
 }
 
+static void ask_again(struct table *t)
+{
+	units_forget(&t->units);
+	for (size_t i = 0; i < t->nr; i++)
+		t->m[i].rules_known = false;
+}
+
 int table_sweep(struct table *t, const struct snapshot *now)
 {
 	int64_t begin = clock_ns();
@@ -415,8 +386,9 @@ int table_sweep(struct table *t, const struct snapshot *now)
 	/* What owners say of their cgroups may change; a minute is soon. */
 	if (begin - t->units.since_ns >
 	    (units_full(&t->units) ? NS_PER_S : UNITS_NS))
-		table_forget_rules(t, t->rules);
+		ask_again(t);
 	t->swap = now->swap_total_bytes > now->swap_free_bytes;
+	t->cmdline_until_ns = begin + CMDLINE_NS;
 	ret = table_list(t);
 	if (ret)
 		return ret;
@@ -443,9 +415,9 @@ int table_sweep(struct table *t, const struct snapshot *now)
 void table_forget_rules(struct table *t, const struct rules *rules)
 {
 	t->rules = rules;
-	units_forget(&t->units);
+	ask_again(t);
 	for (size_t i = 0; i < t->nr; i++)
-		t->m[i].rules_known = false;
+		t->m[i].rules_were_known = false;
 }
 
 void table_view(const struct table *t, const struct snapshot *now,

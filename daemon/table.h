@@ -27,11 +27,15 @@ struct memory_of {
 	int32_t oom_score_adj;
 	/* CANDIDATE_* of the rules, once they were asked. */
 	uint32_t rule_flags;
+	/* Whose it was when that was last read; -1: it was not yet. */
+	uid_t uid;
 	/* The cgroup with which it goes, 0: none. */
 	uint32_t unit;
 	/* Bits of those with whom it goes (struck.c). */
 	uint32_t struck;
 	bool rules_known;
+	/* They were, for this program: what cannot be read again is as it was. */
+	bool rules_were_known;
 };
 
 struct base {
@@ -70,6 +74,8 @@ struct table {
 	const struct rules *rules;
 	struct units units;
 	bool swap;
+	/* Command lines that have not come by then are of the next sweep. */
+	int64_t cmdline_until_ns;
 	/* Since boot, s, when the sweep began. */
 	int64_t now_s;
 	char buf[32768];
@@ -92,6 +98,15 @@ void table_view(const struct table *t, const struct snapshot *now,
 		struct policy_view *view);
 /* The numbers of /proc/PID/status, read anew; opens nothing. */
 void table_update(struct table *t, struct candidate *c, const char *status);
+
+/* ask.c */
+
+/* A read of @n failed since the process is gone; else notes if that was for want. */
+bool table_gone(struct table *t, ssize_t n);
+/* What the rules and its cgroup say: into @m. */
+void table_ask(struct table *t, struct candidate *c, struct memory_of *m);
+/* Still in the cgroup with which it is to go?  That is read anew. */
+bool table_is_in(struct table *t, const struct candidate *c);
 
 /* pids.c */
 

@@ -49,8 +49,9 @@ void tell_start(const struct snapshot *s, const struct policy_config *c)
 	    "asking at %s available and %s swap free, killing at %s and %s",
 	    say_bytes(line_bytes(&c->mem_term, s->total_bytes)),
 	    say_bytes(line_bytes(&c->swap_term, s->swap_total_bytes)),
-	    say_bytes(line_bytes(&c->mem_kill, s->total_bytes)),
-	    say_bytes(line_bytes(&c->swap_kill, s->swap_total_bytes)));
+	    say_bytes(kill_line(&c->mem_kill, &c->mem_term, s->total_bytes)),
+	    say_bytes(kill_line(&c->swap_kill, &c->swap_term,
+				s->swap_total_bytes)));
 }
 
 static void tell_why(const struct decision *d, const struct snapshot *s)
@@ -227,6 +228,13 @@ void tell_release(const struct release *r, const struct snapshot *after)
 		  r->ret ? strerror(-r->ret) : "",
 		  say_bytes(after->available_bytes),
 		  say_bytes(r->before.available_bytes));
+}
+
+void tell_let_be(const struct victim *v)
+{
+	say(SAY_NOTICE,
+	    "process %d (%s) has not exited; there is memory, and it is let be",
+	    v->pid, say_name(v->comm));
 }
 
 void tell_failure(const struct victim *v, int error)

@@ -14,16 +14,22 @@
 #include "text.h"
 #include "units.h"
 
-/* A line of mountinfo: is it this kind, and where? */
+#define MAX_DEPTH 32
+
+/*
+ * A line of mountinfo: is it this kind, and where?  One of the whole hierarchy;
+ * another shows a part of it, where paths are others than in /proc/PID/cgroup.
+ */
 static bool is_mount(const char *line, const char *type, const char *option,
 		     char *where, size_t size)
 {
 	const char *dash = strstr(line, " - ");
-	char point[256], kind[32], options[256];
+	char root[256], point[256], kind[32], options[256];
 
-	if (!dash || sscanf(line, "%*s %*s %*s %*s %255s", point) != 1 ||
+	if (!dash ||
+	    sscanf(line, "%*s %*s %*s %255s %255s", root, point) != 2 ||
 	    sscanf(dash, " - %31s %*s %255s", kind, options) != 2 ||
-	    strcmp(kind, type) || !strstr(options, option))
+	    strcmp(kind, type) || !strstr(options, option) || strcmp(root, "/"))
 		return false;
 	snprintf(where, size, "%s", point);
 	return true;
@@ -142,7 +148,7 @@ static bool goes_whole(const struct units *u, const char *dir, const char *path,
 }
 
 static uint32_t find(struct units *u, const struct rules *rules,
-		     const char *path, unsigned int depth)
+		     const char *path)
 {
 	char dir[sizeof(u->mount) + sizeof(u->u->path)], above[512];
 	uint32_t i, up = 0;
@@ -155,14 +161,13 @@ static uint32_t find(struct units *u, const struct rules *rules,
 	/* The root has every process. */
 	if (!path[1])
 		return 0;
-	if (u->nr == MAX_UNITS || depth > 32)
-		return UNIT_UNKNOWN;
 	snprintf(above, sizeof(above), "%s", path);
 	slash = strrchr(above, '/');
 	slash[slash == above] = '\0';
-	up = find(u, rules, above, depth + 1);
-	if (up == UNIT_UNKNOWN || u->nr == MAX_UNITS)
-		return UNIT_UNKNOWN;
+	up = find(u, rules, above);
+	/* There are as many as anybody likes to make; what is above it has to do. */
+	if (u->nr == MAX_UNITS)
+		return up;
 	i = u->nr++;
 	snprintf(u->u[i].path, sizeof(u->u[i].path), "%s", path);
 	snprintf(dir, sizeof(dir), "%s%s", u->mount, path);
@@ -175,6 +180,23 @@ static uint32_t find(struct units *u, const struct rules *rules,
 			goes_whole(u, dir, path, rules) ? i :
 							  0;
 	return i;
+}
+
+/*
+ * As much of the path as there is room for, and 32 levels: a user may make his own
+ * as long and as deep as he likes, and what he does below is for him to say, not
+ * whether he is spared.
+ */
+static void cut(char *path)
+{
+	unsigned int depth = 0;
+
+	for (char *p = path; *p; p++) {
+		if (*p != '/' || ++depth <= MAX_DEPTH)
+			continue;
+		*p = '\0';
+		return;
+	}
 }
 
 uint32_t units_find(struct units *u, const struct rules *rules,
@@ -192,10 +214,12 @@ uint32_t units_find(struct units *u, const struct rules *rules,
 	if (*path != '/' || !strncmp(path, "/..", 3))
 		return 0;
 	if (len >= sizeof(copy))
-		return UNIT_UNKNOWN;
+		for (len = sizeof(copy) - 1; len > 1 && path[len] != '/'; len--)
+			;
 	memcpy(copy, path, len);
 	copy[len] = '\0';
-	return find(u, rules, copy, 0);
+	cut(copy);
+	return find(u, rules, copy);
 }
 
 /* v2's line is the last; where systemd uses v1, its own is what names units. */

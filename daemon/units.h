@@ -36,9 +36,6 @@ struct units {
 	int64_t since_ns;
 };
 
-/* There is no room for it, or its path is too long. */
-#define UNIT_UNKNOWN UINT32_MAX
-
 /*
  * @cgroup: the directory that is watched, or NULL; what is above it never goes as
  * a whole.  Return: 0, or -ENOMEM.  Without cgroups there are no units.
@@ -47,7 +44,7 @@ int units_open(struct units *u, const char *cgroup);
 /* What was read may have changed. */
 void units_forget(struct units *u);
 bool units_full(const struct units *u);
-/* @text is /proc/PID/cgroup.  Index, 0: none, or UNIT_UNKNOWN. */
+/* @text is /proc/PID/cgroup.  Index; 0: none.  Of a very deep one: of one above it. */
 uint32_t units_find(struct units *u, const struct rules *rules,
 		    const char *text);
 /* Of a v2 cgroup or of systemd's, for the rules; cut out of @text.  Or NULL. */

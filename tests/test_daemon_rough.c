@@ -9,9 +9,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "machine.h"
@@ -217,6 +219,53 @@ static void test_all_places_taken(void **state)
 	stop_daemon();
 }
 
+static volatile sig_atomic_t was_asked;
+
+static void note_asked(int sig)
+{
+	(void)sig;
+	was_asked = 1;
+}
+
+/* Fills memory until it is asked, gives all of it back, and lives. */
+static void be_polite(void)
+{
+	const struct timespec pause = { 0, 1000000000 / 25 };
+	const size_t size = 170 * MIB;
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	signal(SIGTERM, note_asked);
+	for (size_t at = 0; !was_asked && at < size; at += MIB) {
+		memset(p + at, 1, MIB);
+		nanosleep(&pause, NULL);
+	}
+	munmap(p, size);
+}
+
+/*
+ * It was asked, gave back what it had and works on: at the next shortage, of
+ * another's making, it is not killed for that.
+ */
+static void test_let_be(void **state)
+{
+	pid_t polite, hog;
+
+	(void)state;
+	make_machine();
+	start_daemon(NULL, "-o", "AskAvailable=50%", "-o", "Hold=0", "-o",
+		     "Grace=500ms", NULL);
+	start_innocents();
+	polite = start_process("polite", 0, 0, be_polite);
+	expect_said("(polite) has not exited; there is memory");
+	hog = start_process("hog", 300, 100, NULL);
+	expect_signal(hog, SIGKILL);
+	assert_int_equal(waitpid(polite, NULL, WNOHANG), 0);
+	expect_innocents_live();
+	stop_daemon();
+	expect_not_said("(polite): SIGKILL now");
+}
+
 /* Without the cgroup there is nothing to watch. */
 static void test_cgroup_gone(void **state)
 {
@@ -288,6 +337,7 @@ int main(void)
 		harness_test(test_hidepid),
 		harness_test(test_stopped),
 		harness_test(test_all_places_taken),
+		harness_test(test_let_be),
 		harness_test(test_cgroup_gone),
 		harness_test(test_one_too_many),
 		harness_test(test_exposure),

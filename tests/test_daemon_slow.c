@@ -148,10 +148,7 @@ static void test_hook_hangs(void **state)
 	rmdir(dir);
 }
 
-/*
- * There is a rule for its command line, and who reads that waits for its mmap_lock.
- * It is protected, since it could be whom the rule means.
- */
+/* There is a rule for its command line, and who reads that waits for its mmap_lock. */
 static void test_command_line_hangs(void **state)
 {
 	struct victim v;

@@ -201,6 +201,116 @@ static void test_child(void **state)
 	assert_true(candidate_gain(find(&child)) == 310 * MIB);
 }
 
+/* A program of the same name took its place: the rules are asked again. */
+static void test_exec(void **state)
+{
+	struct process p = { 100, 1, "java", 4096, 5, 0, 7 };
+	char why[64];
+
+	(void)state;
+	assert_int_equal(rules_add(&rules, RULE_NEVER, RULE_CMDLINE, "database",
+				   why, sizeof(why)),
+			 0);
+	put_process(&p);
+	put("proc/100/cmdline", "java launcher");
+	table_forget_rules(&table, &rules);
+	sweep();
+	assert_false(find(&p)->flags & CANDIDATE_NEVER);
+	put("proc/100/cmdline", "java database");
+	sweep();
+	assert_false(find(&p)->flags & CANDIDATE_NEVER);
+	p.stack = 6;
+	put_process(&p);
+	sweep();
+	assert_true(find(&p)->flags & CANDIDATE_NEVER);
+	rules_clear(&rules);
+}
+
+/* What protects it is far behind, as with a class path. */
+static void test_long_command_line(void **state)
+{
+	const struct process p = { 100, 1, "java", 4096, 5, 0, 7 };
+	char line[20000], why[64];
+
+	(void)state;
+	assert_int_equal(rules_add(&rules, RULE_NEVER, RULE_CMDLINE, "Main$",
+				   why, sizeof(why)),
+			 0);
+	memset(line, 'x', sizeof(line));
+	snprintf(line + sizeof(line) - 8, 8, "Main");
+	put_process(&p);
+	put("proc/100/cmdline", line);
+	table_forget_rules(&table, &rules);
+	sweep();
+	assert_true(find(&p)->flags & CANDIDATE_NEVER);
+	rules_clear(&rules);
+}
+
+/* A small one is read in full at first only; whose it is stays known. */
+static void test_small_and_root(void **state)
+{
+	const struct process p = { 100, 1, "small", 40, 5, 0, 7 };
+
+	(void)state;
+	put_process(&p);
+	for (int i = 0; i < 2; i++) {
+		sweep();
+		assert_int_equal(find(&p)->uid, 0);
+	}
+}
+
+/* A hierarchy of the test's own, in which "a" goes as a whole. */
+static void make_hierarchy(void)
+{
+	snprintf(table.units.mount, sizeof(table.units.mount), "%.200s/cgroup",
+		 root);
+	table.units.tag = "::";
+	make_dir("cgroup/a");
+	make_dir("cgroup/b");
+	put("cgroup/a/memory.oom.group", "1\n");
+	table_forget_rules(&table, &rules);
+}
+
+/* It left the cgroup with which it was to go, since that was last read. */
+static void test_moved(void **state)
+{
+	const struct process p = { 100, 1, "hog", 4096, 5, 0, 7 };
+
+	(void)state;
+	put_process(&p);
+	put("proc/100/cgroup", "0::/a\n");
+	make_hierarchy();
+	sweep();
+	assert_int_not_equal(find(&p)->unit, 0);
+	assert_true(table_is_in(&table, find(&p)));
+	put("proc/100/cgroup", "0::/b\n");
+	sweep();
+	assert_false(table_is_in(&table, find(&p)));
+}
+
+/* However deep and however long: that protects nobody, and it goes with "a". */
+static void test_deep_cgroups(void **state)
+{
+	const struct process p = { 100, 1, "hog", 4096, 5, 0, 7 };
+	char deep[600] = "0::/a", wide[900] = "0::/a/";
+
+	(void)state;
+	put_process(&p);
+	make_hierarchy();
+	for (int i = 0; i < 40; i++)
+		strcat(deep, "/x");
+	memset(wide + strlen(wide), 'y', 700);
+	put("proc/100/cgroup", deep);
+	sweep();
+	assert_false(find(&p)->flags & CANDIDATE_NEVER);
+	assert_int_not_equal(find(&p)->unit, 0);
+	put("proc/100/cgroup", wide);
+	table_forget_rules(&table, &rules);
+	sweep();
+	assert_false(find(&p)->flags & CANDIDATE_NEVER);
+	assert_int_not_equal(find(&p)->unit, 0);
+}
+
 /* The service of that name was started anew: the cgroup is another one. */
 static void test_cgroup_made_anew(void **state)
 {
@@ -301,6 +411,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unreadable, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_child, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_exec, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_long_command_line, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(test_small_and_root, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(test_moved, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_deep_cgroups, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(test_cgroup_made_anew, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_swap_of_a_cgroup, set_up,
