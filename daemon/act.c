@@ -240,17 +240,34 @@ size_t act_collect(struct act *a, int64_t now_ns)
 	return done;
 }
 
-/*
- * By its number, which is its own as long as one of it is there: so not when the
- * release has returned, which can be half a minute later.
- */
-static void kill_group(struct release *r, int64_t now_ns)
+/* A number is a group's own only as long as one of it is there. */
+static bool group_is_there(struct act *a, const struct release *r)
+{
+	const struct victim *v = &r->victim;
+
+	if (!has_exited(r->pidfd))
+		return getpgid(v->pid) == v->group;
+	for (size_t i = 0; i < v->nr_mates; i++) {
+		int fd = open_victim(a, v->mates[i].pid, v->mates[i].start);
+
+		if (fd < 0)
+			continue;
+		close(fd);
+		if (getpgid(v->mates[i].pid) == v->group)
+			return true;
+	}
+	return false;
+}
+
+/* Once the library has pinned the victim, or is through with it. */
+static void kill_group(struct act *a, struct release *r, int64_t now_ns)
 {
 	if (r->group_killed || r->victim.group <= 1 ||
 	    (!r->finished && now_ns - r->view.killed_ns < GROUP_NS))
 		return;
 	r->group_killed = true;
-	kill(-r->victim.group, SIGKILL);
+	if (group_is_there(a, r))
+		kill(-r->victim.group, SIGKILL);
 }
 
 void act_push(struct act *a, int64_t now_ns)
@@ -260,7 +277,7 @@ void act_push(struct act *a, int64_t now_ns)
 
 		if (!r->used || r->view.phase != RELEASE_KILLED)
 			continue;
-		kill_group(r, now_ns);
+		kill_group(a, r, now_ns);
 		if (r->pushed || r->finished ||
 		    now_ns - r->view.killed_ns < PUSH_NS)
 			continue;

@@ -40,6 +40,9 @@ struct handle {
 	bool wanted;
 };
 
+/* Of a process group, others than the victim. */
+#define MAX_MATES 8
+
 /* A copy: the table goes on without it. */
 struct victim {
 	pid_t pid;
@@ -56,6 +59,12 @@ struct victim {
 	char cgroup[128];
 	/* Killed with it, without an account; 0: nobody. */
 	pid_t group;
+	/* Who else is in it: while one of them is, its number is no other's. */
+	struct {
+		pid_t pid;
+		uint64_t start;
+	} mates[MAX_MATES];
+	size_t nr_mates;
 	uint32_t members;
 	uint64_t expected_bytes;
 	enum policy_reason reason;

@@ -13,8 +13,10 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "lock.h"
 #include "loop.h"
 #include "options.h"
+#include "reload.h"
 #include "say.h"
 #include "sink.h"
 #include "status.h"
@@ -25,7 +27,8 @@ enum event {
 	EVENT_TIMER,
 	EVENT_TRIGGER,
 	EVENT_ACT,
-	EVENT_STATUS
+	EVENT_STATUS,
+	EVENT_RELOAD,
 };
 
 struct events {
@@ -48,19 +51,6 @@ static void to_stderr(void *arg, const char *where, const char *what)
 	say(SAY_ERROR, "%s: %s", where, what);
 }
 
-static int load(struct config *c, const struct options *o)
-{
-	int ret, error;
-
-	config_defaults(c);
-	c->earlyoom = o->earlyoom;
-	if (o->earlyoom)
-		c->report_ns = NS_PER_S;
-	ret = config_load(c, o->config_file, to_stderr, NULL);
-	error = options_apply(c, to_stderr, NULL);
-	return ret ? ret : error;
-}
-
 static int add_event(const struct events *e, int fd, uint32_t mask,
 		     enum event what)
 {
@@ -69,13 +59,17 @@ static int add_event(const struct events *e, int fd, uint32_t mask,
 	return epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
 }
 
-/*
- * Another one answers there: two that watch the same memory would kill two where
- * one is enough.  One that kills nobody, or watches a cgroup, may be beside it.
- */
-static bool is_one_too_many(const struct config *c, int error)
+/* One that kills nobody, or watches a cgroup, may be beside the other. */
+static bool is_one_too_many(const struct mreleased *d)
 {
-	return error == -EADDRINUSE && !c->dry_run && !*c->cgroup;
+	pid_t other;
+
+	if (d->config.dry_run || *d->config.cgroup ||
+	    !(other = lock_machine(d->config.status_socket)))
+		return false;
+	say(SAY_ERROR, "another mreleased watches this machine: process %d",
+	    other);
+	return true;
 }
 
 static int open_status(struct events *e, const struct mreleased *d)
@@ -86,10 +80,6 @@ static int open_status(struct events *e, const struct mreleased *d)
 	e->status_fd = *path ? status_listen(path) : -1;
 	if (e->status_fd >= 0)
 		return add_event(e, e->status_fd, EPOLLIN, EVENT_STATUS);
-	if (is_one_too_many(&d->config, e->status_fd)) {
-		say(SAY_ERROR, "another mreleased answers at %s", path);
-		return e->status_fd;
-	}
 	/* Not under systemd, there may be no directory for it. */
 	if (*path)
 		say(e->status_fd == -EADDRINUSE ? SAY_WARNING : SAY_DEBUG,
@@ -124,6 +114,13 @@ static int open_events(struct events *e, const struct mreleased *d)
 	return ret ? ret : open_status(e, d);
 }
 
+static int open_reload(const struct events *e, const struct options *o)
+{
+	int fd = reload_open(o);
+
+	return fd < 0 ? fd : add_event(e, fd, EPOLLIN, EVENT_RELOAD);
+}
+
 static void set_timer(const struct events *e, int64_t ns)
 {
 	struct itimerspec when = {
@@ -134,19 +131,32 @@ static void set_timer(const struct events *e, int64_t ns)
 	timerfd_settime(e->timer_fd, 0, &when, NULL);
 }
 
-/* A configuration with a mistake is not taken; the old one goes on. */
-static void reload(struct mreleased *d, const struct options *o)
+static void begin_reload(void)
 {
-	static struct config c;
 	char text[64];
 
 	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%lld",
 		 (long long)(clock_ns() / 1000));
 	notify(text);
-	if (load(&c, o)) {
+	reload_begin();
+}
+
+static void say_mistake(const char *line)
+{
+	say(SAY_ERROR, "%s", line);
+}
+
+/* A configuration with a mistake is not taken; the old one goes on. */
+static void end_reload(struct mreleased *d)
+{
+	static struct config c;
+	int ret = reload_take(&c, say_mistake);
+
+	if (!ret)
+		return;
+	if (ret < 0) {
 		say(SAY_ERROR, "the configuration has mistakes: going on with "
 			       "the old one");
-		config_clear(&c);
 	} else {
 		if (strcmp(c.cgroup, d->config.cgroup))
 			say(SAY_WARNING, "another Cgroup= needs a restart");
@@ -159,15 +169,14 @@ static void reload(struct mreleased *d, const struct options *o)
 }
 
 /* Return: false to end. */
-static bool handle_signals(struct events *e, struct mreleased *d,
-			   const struct options *o)
+static bool handle_signals(struct events *e, struct mreleased *d)
 {
 	struct signalfd_siginfo info;
 
 	while (read(e->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		switch (info.ssi_signo) {
 		case SIGHUP:
-			reload(d, o);
+			begin_reload();
 			break;
 		case SIGUSR1:
 			tell_memory(&d->history.s[d->history.nr - 1]);
@@ -198,7 +207,7 @@ static void drop_trigger(struct events *e, struct mreleased *d)
 }
 
 /* Until a signal ends it, or what is watched is gone. */
-static void run(struct events *e, struct mreleased *d, const struct options *o)
+static void run(struct events *e, struct mreleased *d)
 {
 	struct epoll_event ev[8];
 	bool triggered = false;
@@ -219,7 +228,7 @@ static void run(struct events *e, struct mreleased *d, const struct options *o)
 		for (int i = 0; i < n; i++) {
 			switch (ev[i].data.u32) {
 			case EVENT_SIGNAL:
-				if (!handle_signals(e, d, o))
+				if (!handle_signals(e, d))
 					return;
 				break;
 			case EVENT_TIMER:
@@ -234,6 +243,9 @@ static void run(struct events *e, struct mreleased *d, const struct options *o)
 				break;
 			case EVENT_STATUS:
 				status_answer(e->status_fd, d);
+				break;
+			case EVENT_RELOAD:
+				end_reload(d);
 				break;
 			}
 		}
@@ -289,10 +301,14 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 	notify_open();
 	raise_limits();
 	ret = sink_start();
+	if (!ret && is_one_too_many(d))
+		ret = -EBUSY;
 	if (!ret)
 		ret = mreleased_open(d);
 	if (!ret)
 		ret = open_events(&e, d);
+	if (!ret)
+		ret = open_reload(&e, o);
 	if (ret) {
 		say(SAY_ERROR, "cannot start: %s", strerror(-ret));
 		sink_flush();
@@ -302,7 +318,7 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 	e.watchdog_ns = notify_watchdog_ns();
 	mreleased_start(d);
 	notify("READY=1\nSTATUS=watching");
-	run(&e, d, o);
+	run(&e, d);
 	notify("STOPPING=1");
 	metrics_end(d->config.metrics, d);
 	trace_close(&d->trace);
@@ -325,7 +341,7 @@ int main(int argc, char **argv)
 	if (ret)
 		return ret - 1;
 	say_open(false, o.syslog);
-	ret = load(&d->config, &o);
+	ret = reload_now(&d->config, &o, to_stderr, NULL);
 	if (o.mode == MODE_CHECK_CONFIG)
 		return ret ? 2 : 0;
 	if (ret)

@@ -35,7 +35,7 @@ static void put_fields(enum say_level level, const char *id,
 		       const struct say_field *fields, size_t nr,
 		       const char *message)
 {
-	static char buf[SINK_MESSAGE];
+	static char buf[SINK_SIZE];
 	size_t len;
 
 	len = add(buf, sizeof(buf), 0,
@@ -50,7 +50,7 @@ static void put_fields(enum say_level level, const char *id,
 				  "MRELEASE_%s=%" PRId64 "\n", fields[i].name,
 				  fields[i].number);
 	len = add(buf, sizeof(buf), len, "MESSAGE=%s\n", message);
-	sink_put(level, true, buf, len);
+	sink_put(level, SINK_FIELDS, buf, len);
 }
 
 static void say_text(enum say_level level, const char *id,
@@ -60,7 +60,7 @@ static void say_text(enum say_level level, const char *id,
 	if (sink_takes_fields())
 		put_fields(level, id, fields, nr, message);
 	else
-		sink_put(level, false, message, strlen(message));
+		sink_put(level, SINK_MESSAGE, message, strlen(message));
 }
 
 void say(enum say_level level, const char *format, ...)

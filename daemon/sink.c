@@ -33,7 +33,7 @@
 
 struct message {
 	int level;
-	bool fields;
+	enum sink_kind kind;
 	/* Of the text, which comes next. */
 	size_t len;
 };
@@ -130,10 +130,22 @@ static void write_message(int level, char *text, size_t len)
 static void deliver(const struct message *m, char *text, int flags)
 {
 	text[m->len] = '\0';
-	if (!m->fields)
+	switch (m->kind) {
+	case SINK_MESSAGE:
 		write_line(m->level, text);
-	else if (send(journal, text, m->len, flags | MSG_NOSIGNAL) < 0)
-		write_message(m->level, text, m->len);
+		break;
+	case SINK_FIELDS:
+		if (send(journal, text, m->len, flags | MSG_NOSIGNAL) < 0)
+			write_message(m->level, text, m->len);
+		break;
+	case SINK_OUTPUT:
+	case SINK_ERROR:
+		if (write(m->kind == SINK_OUTPUT ? STDOUT_FILENO :
+						   STDERR_FILENO,
+			  text, m->len) < 0)
+			return; /* As above. */
+		break;
+	}
 }
 
 static void copy_in(uint64_t at, const void *from, size_t len)
@@ -150,7 +162,7 @@ static void copy_out(uint64_t at, void *to, size_t len)
 
 static void write_all(void *arg)
 {
-	static char text[SINK_MESSAGE + 1];
+	static char text[SINK_SIZE + 1];
 
 	(void)arg;
 	while (ring.out != ring.in) {
@@ -189,14 +201,14 @@ static void put_lost(void)
 		ring.lost = 0;
 }
 
-void sink_put(int level, bool fields, const char *text, size_t len)
+void sink_put(int level, enum sink_kind kind, const char *text, size_t len)
 {
-	struct message m = { level, fields, len };
+	struct message m = { level, kind, len };
 
-	if (m.len > SINK_MESSAGE)
-		m.len = SINK_MESSAGE;
+	if (m.len > SINK_SIZE)
+		m.len = SINK_SIZE;
 	if (!writer.started) {
-		char copy[SINK_MESSAGE + 1];
+		char copy[SINK_SIZE + 1];
 
 		memcpy(copy, text, m.len);
 		deliver(&m, copy, MSG_DONTWAIT);

@@ -6,8 +6,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum sink_kind {
+	/* A message, wherever those go. */
+	SINK_MESSAGE,
+	/* A datagram for the journal, with the message as its last line. */
+	SINK_FIELDS,
+	/* Lines for standard output, and for standard error, as they are. */
+	SINK_OUTPUT,
+	SINK_ERROR,
+};
+
 /* What a message may come to with all of its fields. */
-#define SINK_MESSAGE 4096
+#define SINK_SIZE 4096
 
 /* Call it again when @use_syslog is known better. */
 void sink_open(bool use_syslog);
@@ -16,11 +26,10 @@ bool sink_takes_fields(void);
 /*
  * Until sink_start() a message is written at once.  Afterwards it is put into a
  * buffer and a thread writes it, which may wait for a reader as long as it
- * likes; what finds no room is lost, and how many, is said.  @fields: @text is a
- * datagram for the journal, with the message as its last line.  One thread calls
+ * likes; what finds no room is lost, and how many, is said.  One thread calls
  * this.
  */
-void sink_put(int level, bool fields, const char *text, size_t len);
+void sink_put(int level, enum sink_kind kind, const char *text, size_t len);
 int sink_start(void);
 /* Wait until all of it is written, but not for long. */
 void sink_flush(void);

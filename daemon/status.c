@@ -67,8 +67,11 @@ int status_listen(const char *path)
 		close(fd);
 		return -EADDRINUSE;
 	}
-	/* Only a socket: a file of this name is a mistake of somebody's. */
-	if (!lstat(path, &st) && S_ISSOCK(st.st_mode))
+	/*
+	 * Only one that nobody listens at: it may also be stopped, and have no
+	 * room for one more.  And a file of this name is a mistake of somebody's.
+	 */
+	if (errno == ECONNREFUSED && !lstat(path, &st) && S_ISSOCK(st.st_mode))
 		unlink(path);
 	if (bind(fd, (void *)&at, sizeof(at)) || chmod(path, 0600) ||
 	    listen(fd, 4)) {

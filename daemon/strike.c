@@ -25,6 +25,19 @@ static pid_t group_of(const struct mreleased *d, const struct candidate *c)
 	return c->pgrp;
 }
 
+static void note_mates(const struct mreleased *d, struct victim *v)
+{
+	for (size_t i = 0; v->group && i < d->table.nr; i++) {
+		const struct candidate *c = &d->table.c[i];
+
+		if (c->pgrp != v->group || c->pid == v->pid ||
+		    v->nr_mates == MAX_MATES)
+			continue;
+		v->mates[v->nr_mates].pid = c->pid;
+		v->mates[v->nr_mates++].start = c->start;
+	}
+}
+
 static void describe(const struct mreleased *d, const struct decision *dec,
 		     struct victim *v)
 {
@@ -49,6 +62,7 @@ static void describe(const struct mreleased *d, const struct decision *dec,
 		snprintf(v->cgroup, sizeof(v->cgroup), "%.127s",
 			 d->table.units.u[c->unit].path);
 	memcpy(v->comm, c->comm, sizeof(v->comm));
+	note_mates(d, v);
 	if (dec->second < 0)
 		return;
 	c = &d->table.c[dec->second];

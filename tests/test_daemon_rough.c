@@ -290,12 +290,12 @@ static void test_one_too_many(void **state)
 	assert_non_null(mkdtemp(dir));
 	snprintf(sock, sizeof(sock), "%s/status", dir);
 	whole_machine = true;
-	start_daemon(NULL, "--dryrun", "--status-socket", sock, NULL);
-	/* If it did begin, it may kill nobody. */
+	/* If there is a shortage meanwhile, none of them may kill. */
+	start_daemon(NULL, "-o", "Never=comm:.", "--status-socket", sock, NULL);
 	snprintf(
 		command, sizeof(command),
 		"timeout 10 '%s' --config /dev/null -o Never=comm:. "
-		"--status-socket %s 2>&1 | grep -q 'another mreleased answers'; "
+		"--status-socket %s 2>&1 | grep -q 'another mreleased watches'; "
 		"s=(${PIPESTATUS[@]}); exit $((10 * s[0] + s[1]))",
 		beside("../mreleased"), sock);
 	setenv("MRELEASED", command, 1);
@@ -305,6 +305,12 @@ static void test_one_too_many(void **state)
 	/* Its own status is 1, and it has said why. */
 	assert_int_equal(WEXITSTATUS(status), 10);
 	stop_daemon();
+	/* What is left of the last one keeps nobody. */
+	whole_machine = true;
+	start_daemon(NULL, "-o", "Never=comm:.", "--status-socket", sock, NULL);
+	stop_daemon();
+	strcat(sock, ".lock");
+	assert_int_equal(unlink(sock), 0);
 	rmdir(dir);
 }
 

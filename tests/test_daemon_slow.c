@@ -167,6 +167,28 @@ static void test_command_line_hangs(void **state)
 	victim_end(&v);
 }
 
+/* It is to be read again, and its disk does not answer. */
+static void test_configuration_hangs(void **state)
+{
+	char path[128];
+
+	(void)state;
+	make_machine();
+	make_dir();
+	snprintf(path, sizeof(path), "%s", in_dir("conf"));
+	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	start_daemon(NULL, "--config", path, NULL);
+	unlink(path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	kill(daemon_run.pid, SIGHUP);
+	start_innocents();
+	expect_two_die();
+	expect_said("are back after");
+	stop_daemon();
+	unlink(path);
+	rmdir(dir);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -175,6 +197,7 @@ int main(void)
 		harness_test(test_metrics_hang),
 		harness_test(test_hook_hangs),
 		harness_test(test_command_line_hangs),
+		harness_test(test_configuration_hangs),
 	};
 
 	return run_group(tests);

@@ -150,15 +150,14 @@ static void call_loses_files(void)
 /* What has the mark is closed, and nothing that resembles it. */
 static void test_files_left(void **state)
 {
-	const int append = O_RDONLY | O_CLOEXEC | O_APPEND;
 	int left[2], kept[5];
 	char name[32];
 
 	(void)state;
 	left[0] = sys_openat(AT_FDCWD, "/proc/self/stat", O_RDONLY);
 	left[1] = sys_memfd_create(MFD_CLOEXEC);
-	kept[0] = open("/proc/self/stat", append | O_NONBLOCK);
-	kept[1] = open("/proc/self/stat", append | O_SYNC);
+	kept[0] = open("/proc/self/stat", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	kept[1] = open("/proc/self/stat", O_RDONLY | O_CLOEXEC | O_SYNC);
 	kept[2] = open("/dev/null", O_WRONLY | O_CLOEXEC | FILES_MARK);
 	kept[3] = memfd_create(FILES_MEMFD "1", MFD_CLOEXEC);
 	snprintf(name, sizeof(name), "%.*s", (int)sizeof(FILES_MEMFD) - 2,

@@ -262,8 +262,6 @@ static bool closes_at_once(const struct statx *stx)
 	case S_IFSOCK:
 	case S_IFIFO:
 		return true;
-	case S_IFREG:
-		return stx->stx_dev_major != 0;
 	case S_IFCHR:
 		return major == MEM_MAJOR || major == TTY_MAJOR ||
 		       major == TTYAUX_MAJOR ||

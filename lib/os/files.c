@@ -16,8 +16,8 @@
  *	caller that lives for months
  *
  * So the files themselves are marked.  What we open for reading also has
- * FILES_MARK, three flags that change nothing for a reader and that no program
- * sets together on a file it only reads.  The kernel keeps them with the file.
+ * FILES_MARK, flags that change nothing for a reader, that no security module asks
+ * for (as for O_APPEND), and that no program sets on a file it only reads.  The kernel keeps them with the file.
  * When no call of ours is under way in this process, a file with that mark is
  * one that was left, and is closed.
  *
@@ -53,6 +53,8 @@
 static uint32_t calls;
 /* A helper died in the middle of its work, and nobody has searched since. */
 static uint32_t left;
+/* One search at a time: what one has found the other must not have closed. */
+static uint32_t searching;
 
 void files_begin(void)
 {
@@ -129,6 +131,11 @@ void files_end(void)
 	if (now & CALLS_MASK ||
 	    !__atomic_exchange_n(&left, 0, __ATOMIC_ACQ_REL))
 		return;
+	if (__atomic_exchange_n(&searching, 1, __ATOMIC_ACQ_REL)) {
+		files_left();
+		return;
+	}
 	if (!search(now))
 		files_left();
+	__atomic_store_n(&searching, 0, __ATOMIC_RELEASE);
 }

@@ -165,7 +165,7 @@ static inline int sys_int(long ret)
 	sys_int(sys4(SYS_openat, dir, path, (flags) | O_CLOEXEC, 0))
 
 /* Of a file that we opened for reading: files.c. */
-#define FILES_MARK (O_APPEND | O_NONBLOCK | O_SYNC)
+#define FILES_MARK (O_NONBLOCK | O_SYNC)
 
 static inline int files_marked(int flags)
 {

@@ -35,9 +35,12 @@ static void standby_main(void *arg)
 	struct release *r = arg;
 
 	release_prepare_main(r);
+	/* As long as it waits it has nothing in hand (files.c). */
+	r->helper.finished = true;
 	standby_set(r, STANDBY_WAITS);
 	while (standby_get(r) == STANDBY_WAITS)
 		sys_futex(&r->standby, FUTEX_WAIT, STANDBY_WAITS, NULL);
+	r->helper.finished = false;
 	__atomic_store_n(&r->standby, STANDBY_BEGUN, __ATOMIC_RELEASE);
 	release_one(r);
 }

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One mreleased for the whole machine: two that watch the same memory kill two where
+ * one is enough.
+ *
+ * The lock is one of a process (POSIX), in a file beside the status socket.  It is not
+ * inherited by what a hook starts, and who has it can be asked: of a daemon that
+ * was killed, a thread may hang in a file system, and keep the lock as a zombie.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lock.h"
+#include "text.h"
+
+/* Where /proc does not say, it lives. */
+static bool is_dead(pid_t pid)
+{
+	char path[32], buf[1024];
+	const char *end;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (pid <= 0 || text_read_at(AT_FDCWD, path, buf, sizeof(buf)) <= 0)
+		return false;
+	end = strrchr(buf, ')');
+	return end && !strncmp(end, ") Z", 3);
+}
+
+pid_t lock_machine(const char *socket_path)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char path[PATH_MAX];
+	int fd;
+
+	if (!*socket_path)
+		return 0;
+	snprintf(path, sizeof(path), "%s.lock", socket_path);
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
+		  0600);
+	/* There is no such directory, or it is not ours: nobody can be told. */
+	if (fd < 0)
+		return 0;
+	/* The file stays open, and with it the lock. */
+	if (!fcntl(fd, F_SETLK, &l) || fcntl(fd, F_GETLK, &l) ||
+	    l.l_type == F_UNLCK)
+		return 0;
+	return !is_dead(l.l_pid) ? l.l_pid : 0;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* Is there another one? */
+#ifndef MRELEASED_LOCK_H
+#define MRELEASED_LOCK_H
+
+#include <sys/types.h>
+
+/*
+ * Become the one for the whole machine, until the end.  @socket_path: the status
+ * socket, beside which the lock is.  Return: 0, or the number of the one that
+ * is there (-1 if it is of another PID namespace).
+ */
+pid_t lock_machine(const char *socket_path);
+
+#endif /* MRELEASED_LOCK_H */
