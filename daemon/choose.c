@@ -356,6 +356,7 @@ static bool is_tmpfs(const struct policy_view *v, const struct choice *ch)
 {
 	const struct snapshot *now = &v->history[v->nr_history - 1];
 	uint64_t mapped = 0, mapped_growth = 0, unmapped, growth = 0;
+	uint64_t own = 0, own_growth = 0;
 
 	for (size_t i = 0; i < v->nr_candidates; i++) {
 		const struct candidate *c = &v->candidates[i];
@@ -365,7 +366,16 @@ static bool is_tmpfs(const struct policy_view *v, const struct choice *ch)
 		if (c->shmem_growth_bytes > mapped_growth)
 			mapped_growth = c->shmem_growth_bytes;
 		growth += c->growth_bytes;
+		own += c->shmem_own_bytes;
+		own_growth += c->shmem_growth_bytes < c->shmem_own_bytes ?
+				      c->shmem_growth_bytes :
+				      c->shmem_own_bytes;
 	}
+	/* Of one each, or all that is nobody else's: at least so much is mapped. */
+	if (own > mapped)
+		mapped = own;
+	if (own_growth > mapped_growth)
+		mapped_growth = own_growth;
 	/* With swap, what is available hardly falls: a little tmpfs is not it. */
 	if (v->growth_ns && v->shmem_growth_bytes > (int64_t)min_gain(v) &&
 	    (uint64_t)v->shmem_growth_bytes > growth &&

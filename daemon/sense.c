@@ -24,6 +24,7 @@ int sense_parse_meminfo(const char *text, struct snapshot *s)
 	text_field(text, "SwapFree", &s->swap_free_bytes);
 	text_field(text, "AnonPages", &s->anon_bytes);
 	text_field(text, "Shmem", &s->shmem_bytes);
+	text_field(text, "Mapped", &s->mapped_bytes);
 	text_field(text, "Hugetlb", &s->hugetlb_bytes);
 	text_field(text, "SUnreclaim", &s->slab_bytes);
 	s->cache_bytes = cached + buffers;
@@ -255,9 +256,10 @@ static int read_cgroup(struct sense *s, struct snapshot *snap)
 		return -EIO;
 	STAT("inactive_file", &inactive);
 	STAT("active_file", &active);
-	snap->anon_bytes = snap->shmem_bytes = 0;
+	snap->anon_bytes = snap->shmem_bytes = snap->mapped_bytes = 0;
 	STAT(s->v1 ? "rss" : "anon", &snap->anon_bytes);
 	STAT("shmem", &snap->shmem_bytes);
+	STAT(s->v1 ? "mapped_file" : "file_mapped", &snap->mapped_bytes);
 	STAT("workingset_refault_file", &snap->refault_file);
 	STAT("workingset_refault_anon", &snap->refault_anon);
 #undef STAT

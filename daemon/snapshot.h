@@ -30,6 +30,8 @@ struct snapshot {
 	uint64_t anon_bytes;
 	/* tmpfs, memfd, SysV and shared anonymous memory. */
 	uint64_t shmem_bytes;
+	/* Page cache and shmem that somebody maps; 0: not known. */
+	uint64_t mapped_bytes;
 	/* Page cache without shmem. */
 	uint64_t cache_bytes;
 	uint64_t hugetlb_bytes;

@@ -303,6 +303,30 @@ static void inherit(struct table *t, size_t i)
 	c->inherited_bytes = m->inherited;
 }
 
+/*
+ * What is mapped by several is in the sum of all once for each of them, and in the
+ * machine's count once.  So no process shares more than the difference, and what it
+ * has beyond that is its own: guests on memfd, each with its own, but not the
+ * backends of a database, which have all the same.
+ */
+static void find_own_shmem(struct table *t, const struct snapshot *now)
+{
+	uint64_t there = now->shmem_bytes < now->mapped_bytes ?
+				 now->shmem_bytes :
+				 now->mapped_bytes;
+	uint64_t sum = 0, shared;
+
+	for (size_t i = 0; i < t->nr; i++)
+		sum += t->c[i].shmem_bytes;
+	shared = sum > there ? sum - there : 0;
+	for (size_t i = 0; there && i < t->nr; i++) {
+		struct candidate *c = &t->c[i];
+
+		if (c->shmem_bytes > shared + c->shmem_own_bytes)
+			c->shmem_own_bytes = c->shmem_bytes - shared;
+	}
+}
+
 /* What needs all of them: parents, and whose shmem is whose. */
 static void finish(struct table *t, const struct snapshot *now)
 {
@@ -325,6 +349,7 @@ static void finish(struct table *t, const struct snapshot *now)
 	/* What only one has so much of is probably not shared. */
 	if (most)
 		most->shmem_own_bytes = most->shmem_bytes - second;
+	find_own_shmem(t, now);
 	if (now->time_ns - t->base[1].time_ns < WINDOW_NS)
 		return;
 	for (size_t i = 0; i < t->nr; i++) {

@@ -266,6 +266,39 @@ static void test_let_be(void **state)
 	expect_not_said("(polite): SIGKILL now");
 }
 
+/* As a virtual machine on memfd: shared memory, and nobody shares it. */
+static void be_guest(void)
+{
+	const struct timespec pause = { 0, 1000000000 / 100 };
+	const size_t size = 48 * MIB;
+	int fd = memfd_create("guest", MFD_CLOEXEC);
+	char *p;
+
+	if (fd < 0 || ftruncate(fd, (off_t)size))
+		_exit(1);
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	for (size_t at = 0; at < size; at += MIB) {
+		memset(p + at, 1, MIB);
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* It is memory of a process like any other, and not a tmpfs's. */
+static void test_guests(void **state)
+{
+	(void)state;
+	make_machine();
+	start_daemon(NULL, NULL);
+	start_innocents();
+	for (unsigned int i = 0; i < 4; i++)
+		start_process("guest", 0, 0, be_guest);
+	expect_said("(guest) are back after");
+	expect_innocents_live();
+	expect_no_oom();
+	stop_daemon();
+	expect_not_said("it would be in vain: tmpfs");
+}
+
 /* Without the cgroup there is nothing to watch. */
 static void test_cgroup_gone(void **state)
 {
@@ -344,6 +377,7 @@ int main(void)
 		harness_test(test_stopped),
 		harness_test(test_all_places_taken),
 		harness_test(test_let_be),
+		harness_test(test_guests),
 		harness_test(test_cgroup_gone),
 		harness_test(test_one_too_many),
 		harness_test(test_exposure),

@@ -311,6 +311,35 @@ static void test_deep_cgroups(void **state)
 	assert_int_not_equal(find(&p)->unit, 0);
 }
 
+/* Five guests, each with memory of its own; five backends with the same. */
+static void test_own_shmem(void **state)
+{
+	struct snapshot now = { .time_ns = clock_ns(), .total_bytes = GIB };
+	struct process p = { 100, 1, "guest", 4096, 5, 0, 7 };
+	char path[64], text[256];
+
+	(void)state;
+	for (p.pid = 100; p.pid < 105; p.pid++) {
+		put_process(&p);
+		snprintf(path, sizeof(path), "proc/%d/status", p.pid);
+		snprintf(text, sizeof(text),
+			 "Name:\tguest\nUid:\t0\t0\t0\t0\nVmRSS:\t65536 kB\n"
+			 "RssAnon:\t4096 kB\nRssShmem:\t61440 kB\n"
+			 "Threads:\t1\n");
+		put(path, text);
+	}
+	now.shmem_bytes = 310 * MIB;
+	now.mapped_bytes = 350 * MIB;
+	assert_int_equal(table_sweep(&table, &now), 0);
+	for (p.pid = 100; p.pid < 105; p.pid++)
+		assert_true(find(&p)->shmem_own_bytes == 60 * MIB);
+	/* Much is in files that nobody maps: it is no guest's. */
+	now.mapped_bytes = 80 * MIB;
+	assert_int_equal(table_sweep(&table, &now), 0);
+	for (p.pid = 100; p.pid < 105; p.pid++)
+		assert_true(find(&p)->shmem_own_bytes == 0);
+}
+
 /* The service of that name was started anew: the cgroup is another one. */
 static void test_cgroup_made_anew(void **state)
 {
@@ -417,6 +446,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_small_and_root, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_moved, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_own_shmem, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(test_deep_cgroups, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_cgroup_made_anew, set_up,
