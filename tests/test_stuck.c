@@ -434,6 +434,8 @@ static void in_mmap(enum target target)
 	expect_report(&rep, rep.verified == 0);
 	expect_report(&rep, rep.notes & MRELEASE_NOTE_NOT_EXITED);
 	expect_report(&rep, rep.outstanding_bytes >= 16 * MIB);
+	/* Nor is it waited for to stand: that took half a second. */
+	expect_report(&rep, rep.prepare_ns < SEC_NS / 4 || machine_is_busy());
 	/* No living process has it. */
 	expect_report(&rep, rep.kinds[MRELEASE_COW].kept_bytes < MIB);
 	if (target == CGROUP) {

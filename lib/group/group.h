@@ -238,6 +238,8 @@ struct group {
 	bool stopping;
 	/* Of a tree: one that is to stand still runs. */
 	bool running;
+	/* And has a CPU, or waits for one. */
+	bool awake;
 	/* Members have four descriptors only, for want of more. */
 	bool thin;
 	/* The order of the victims is that of a tree: parents first. */
@@ -351,7 +353,7 @@ int group_run(int fd, const struct group_ops *ops,
 void hold_process(struct group *g, struct victim *v);
 bool hold_thread(struct group *g, struct victim *v, pid_t tid);
 /* It is to stand; may it still be in the middle of a fork? */
-bool hold_runs(const struct victim *v, uint64_t tid);
+char hold_runs(const struct victim *v, uint64_t tid);
 bool hold_is_ours(const struct group *g, struct victim *v);
 /* Let those that were sent SIGSTOP go on. */
 void hold_undo(struct group *g);

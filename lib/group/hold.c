@@ -80,24 +80,25 @@ static void stop(struct group *g, struct victim *v)
 	 */
 	if (!helper_is_alive(&g->watchdog.helper) &&
 	    watchdog_start(g, hold_undo) < 0) {
-		g->running = true;
+		g->running = g->awake = true;
 		return;
 	}
 	v->stopped_by_us = true;
 	victim_signal(v, SIGSTOP);
 }
 
-/* One that is to stand, and may still be in the middle of a fork. */
-bool hold_runs(const struct victim *v, uint64_t tid)
+/* One that is to stand, and may still be in the middle of a fork: its state, or 0. */
+char hold_runs(const struct victim *v, uint64_t tid)
 {
-	char path[64];
+	char path[64], state;
 
 	path_number(path, "", tid, "/status");
-	if (strchr("TtZX", state_in(v->task_fd, path)))
-		return false;
+	state = state_in(v->task_fd, path);
+	if (strchr("TtZX", state))
+		return 0;
 	if (v->held)
 		sys_ptrace(PTRACE_INTERRUPT, tid, 0, 0);
-	return true;
+	return state;
 }
 
 /*

@@ -54,14 +54,17 @@ static int open_threads(struct victim *v)
 static int visit_thread(struct group *g, struct victim *v, pid_t tid,
 			bool holding, bool *running)
 {
-	char name[16];
+	char name[16], state;
 	int ret;
 
 	if (holding && v->held)
 		hold_thread(g, v, tid);
 	/* Before its children are listed, not after. */
-	if (running)
-		*running |= hold_runs(v, tid);
+	state = running ? hold_runs(v, tid) : 0;
+	if (state) {
+		*running = true;
+		g->awake |= state == 'R';
+	}
 	path_number(name, "", tid, "");
 	ret = children_of_thread(g, v, name, holding);
 	/* The thread is gone; its children are another's. */
@@ -156,7 +159,7 @@ static int tree_pass(struct group *g, bool holding)
 	int ret;
 
 	g->unknown = false;
-	g->running = false;
+	g->running = g->awake = false;
 	g->dying = false;
 	g->listed = 0;
 	for (size_t i = g->nr; i-- > 0;) {
@@ -242,10 +245,13 @@ static int tree_collect(struct group *g)
 /*
  * Somebody in D state stays as it is, and so does the parent of a vfork()
  * whose child stands: then go on.  A tracee that did not stop is attached all
- * the same, so it is given less.
+ * the same, so it is given less.  Who is to stop and still sleeps waits for something
+ * in the kernel, and will not soon: SIGKILL ends the fork() that it may be in.
  */
 static int64_t patience_ns(const struct group *g)
 {
+	if (!g->awake && !g->dying)
+		return NSEC_PER_SEC / 40;
 	return g->dying || g->watchdog.helper.pid ? NSEC_PER_SEC / 2 :
 						    NSEC_PER_SEC / 10;
 }
