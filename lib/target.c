@@ -6,6 +6,9 @@ struct mrelease_target {
 	struct release r;
 	struct victim v;
 	bool used;
+	/* Between two calls, what it has open is noted (files.c). */
+	struct files_owner owner;
+	bool owned;
 	struct cache cache;
 	struct scratch scratch;
 	struct objects objects;
@@ -13,6 +16,34 @@ struct mrelease_target {
 	char second_stack[32 * 1024] __attribute__((aligned(4096)));
 	char stack[96 * 1024] __attribute__((aligned(4096)));
 };
+
+static bool owns(const struct files_owner *o, int fd)
+{
+	const struct mrelease_target *t =
+		(const void *)((const char *)o -
+			       offsetof(struct mrelease_target, owner));
+
+	return victim_has_fd(&t->v, fd) || objects_have_fd(&t->objects, fd) ||
+	       fd == t->tids.last_fd || fd == t->r.self.claims_fd;
+}
+
+/* It waits for its release, for as long as its owner likes. */
+static void target_rests(struct mrelease_target *t)
+{
+	t->owner.owns = owns;
+	t->owned = files_own(&t->owner);
+	if (t->owned)
+		files_end();
+}
+
+static void target_works(struct mrelease_target *t)
+{
+	if (!t->owned)
+		return;
+	files_begin();
+	files_disown(&t->owner);
+	t->owned = false;
+}
 
 /* Waits for nobody. */
 static int target_open(struct mrelease_target *t, int pidfd)
@@ -37,6 +68,7 @@ static int target_open(struct mrelease_target *t, int pidfd)
 
 static void target_close(struct mrelease_target *t)
 {
+	target_works(t);
 	standby_end(&t->r);
 	victim_close(&t->v);
 	objects_close(&t->objects);
@@ -89,6 +121,8 @@ static int prepare(int pidfd, const struct mrelease_opts *opts,
 		target_close(t);
 		return ret;
 	}
+	if (ahead)
+		target_rests(t);
 	*ret_target = t;
 	return 0;
 }
@@ -112,6 +146,7 @@ int mrelease_release(struct mrelease_target *t, int64_t deadline_ns,
 	if (t->used)
 		return -EALREADY;
 	v = &t->v;
+	target_works(t);
 	release_set_deadline(&t->r, deadline_ns);
 	if (t->r.opts.flags & MRELEASE_DRY_RUN) {
 		ret = release_dry(&t->r);

@@ -14,15 +14,18 @@
 #include "harness.h"
 #include "stepper.h"
 
-#define HELPER 1
 /* A search asks each process of the machine: those opens are all alike. */
 #define MAX_OPENS 50
+
+/* Another process is prepared meanwhile, by a helper of its own. */
+static bool beside_prepared;
+static unsigned int helper = 1;
 
 static bool killed_at(const struct step *at, const char *name)
 {
 	char program[PATH_MAX], number[16], out[16], said[1024] = "";
-	char *argv[] = { program, out, number, NULL };
-	struct victim v;
+	char other_number[16], *argv[] = { program, out, number, NULL, NULL };
+	struct victim v, other;
 	bool reached;
 	int fds[2];
 
@@ -32,8 +35,15 @@ static bool killed_at(const struct step *at, const char *name)
 	victim_start(&v, name, "4", NULL);
 	snprintf(number, sizeof(number), "%d", v.pid);
 	snprintf(out, sizeof(out), "%d", fds[1]);
+	if (beside_prepared) {
+		victim_start(&other, name, "4", NULL);
+		snprintf(other_number, sizeof(other_number), "%d", other.pid);
+		argv[3] = other_number;
+	}
 	reached = step_and_kill(argv, at, STEP_KILL_TASK);
 	victim_end(&v);
+	if (beside_prepared)
+		victim_end(&other);
 	close(fds[1]);
 	assert_true(read(fds[0], said, sizeof(said) - 1) > 0);
 	close(fds[0]);
@@ -52,7 +62,7 @@ static void killed_in_opens(const char *name, unsigned int min)
 	unsigned int opens = 0;
 
 	for (unsigned int i = 0; i < ARRAY_LEN(calls); i++) {
-		struct step at = { .task = HELPER, .nr = calls[i] };
+		struct step at = { .task = helper, .nr = calls[i] };
 
 		while (++at.count < MAX_OPENS && killed_at(&at, name))
 			opens++;
@@ -83,12 +93,24 @@ static void test_sharer(void **state)
 	killed_in_opens("clone-vm", 5);
 }
 
+/* What that has open is neither left nor closed. */
+static void test_beside_prepared(void **state)
+{
+	(void)state;
+	beside_prepared = true;
+	helper = 2;
+	killed_in_opens("memfd", 10);
+	beside_prepared = false;
+	helper = 1;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		harness_test(test_threads),
 		harness_test(test_shared_memory),
 		harness_test(test_sharer),
+		harness_test(test_beside_prepared),
 	};
 
 	return run_group(tests);

@@ -18,8 +18,8 @@
  * So the files themselves are marked.  What we open for reading also has
  * FILES_MARK, flags that change nothing for a reader, that no security module asks
  * for (as for O_APPEND), and that no program sets on a file it only reads.  The kernel keeps them with the file.
- * When no call of ours is under way in this process, a file with that mark is
- * one that was left, and is closed.
+ * When no call of ours is under way in this process, a file with that mark which
+ * no prepared target has is one that was left, and is closed.
  *
  * A call that begins in another thread ends the search; none of its own files
  * is closed:
@@ -37,8 +37,10 @@
  * of opening.  Nor can two copies of this library in one process know of each
  * other's calls.
  */
+#include <linux/futex.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "os/os.h"
 
@@ -47,18 +49,73 @@
  * many have begun, so that one which has begun and ended meanwhile is seen.
  * Each has several files, of the 2^20 that a process may have as a rule.
  */
+#define LOCK_TRIES 200
 #define CALLS_MASK ((1U << 20) - 1)
 #define BEGUN_ONE  (1U << 20)
 
 static uint32_t calls;
 /* A helper died in the middle of its work, and nobody has searched since. */
 static uint32_t left;
-/* One search at a time: what one has found the other must not have closed. */
-static uint32_t searching;
+/* Of targets that are prepared and wait.  Both are the lock's. */
+static struct files_owner *owners;
+static uint32_t lock;
 
 void files_begin(void)
 {
 	__atomic_fetch_add(&calls, BEGUN_ONE + 1, __ATOMIC_SEQ_CST);
+}
+
+/* In a child of fork(2) another thread may have had it: not for ever. */
+static bool lock_owners(void)
+{
+	struct timespec ts = { .tv_nsec = NSEC_PER_MSEC };
+
+	for (int tries = 0; __atomic_exchange_n(&lock, 1, __ATOMIC_ACQ_REL);
+	     tries++) {
+		if (tries == LOCK_TRIES)
+			return false;
+		sys_futex(&lock, FUTEX_WAIT, 1, &ts);
+	}
+	return true;
+}
+
+static void unlock_owners(void)
+{
+	__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+	sys_futex(&lock, FUTEX_WAKE, 1, NULL);
+}
+
+bool files_own(struct files_owner *o)
+{
+	if (!lock_owners())
+		return false;
+	o->next = owners;
+	owners = o;
+	unlock_owners();
+	return true;
+}
+
+void files_disown(struct files_owner *o)
+{
+	/* What could be noted can be forgotten: the lock is free in a while. */
+	bool locked = lock_owners();
+
+	for (struct files_owner **p = &owners; *p; p = &(*p)->next) {
+		if (*p != o)
+			continue;
+		*p = o->next;
+		break;
+	}
+	if (locked)
+		unlock_owners();
+}
+
+static bool is_owned(int fd)
+{
+	for (const struct files_owner *o = owners; o; o = o->next)
+		if (o->owns(o, fd))
+			return true;
+	return false;
 }
 
 void files_left(void)
@@ -114,7 +171,7 @@ static bool search(uint32_t now)
 	int size = table_size();
 
 	for (int fd = 0; fd < size; fd++) {
-		bool marked = is_marked(fd);
+		bool marked = is_marked(fd) && !is_owned(fd);
 
 		if (__atomic_load_n(&calls, __ATOMIC_SEQ_CST) != now)
 			return false;
@@ -131,11 +188,12 @@ void files_end(void)
 	if (now & CALLS_MASK ||
 	    !__atomic_exchange_n(&left, 0, __ATOMIC_ACQ_REL))
 		return;
-	if (__atomic_exchange_n(&searching, 1, __ATOMIC_ACQ_REL)) {
+	/* One search at a time: what one has found nobody else closes. */
+	if (!lock_owners()) {
 		files_left();
 		return;
 	}
 	if (!search(now))
 		files_left();
-	__atomic_store_n(&searching, 0, __ATOMIC_RELEASE);
+	unlock_owners();
 }

@@ -71,9 +71,20 @@ static inline int take_fd(int *fd)
 
 /* files.c: what a dead helper has left in the caller's table of descriptors */
 
-/* Around each call, or prepared target, that opens files in it. */
+/* Around each call that opens files in it. */
 void files_begin(void);
 void files_end(void);
+
+/* What keeps files open between two calls. */
+struct files_owner {
+	struct files_owner *next;
+	bool (*owns)(const struct files_owner *o, int fd);
+};
+
+/* Before files_end().  False: it cannot be noted; the call has to go on. */
+bool files_own(struct files_owner *o);
+/* After files_begin(), before any of its files is closed. */
+void files_disown(struct files_owner *o);
 /* A helper that shares it did not come to its end. */
 void files_left(void);
 

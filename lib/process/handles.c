@@ -62,6 +62,13 @@ void victim_close(struct victim *v)
 	close_all(fds, ARRAY_SIZE(fds));
 }
 
+bool victim_has_fd(const struct victim *v, int fd)
+{
+	return fd == v->pidfd || fd == v->dir_fd || fd == v->mem_fd ||
+	       fd == v->pagemap_fd || fd == v->stat_fd || fd == v->status_fd ||
+	       fd == v->maps_fd || fd == v->task_fd;
+}
+
 /* Descriptors are scarce: what can be opened again is closed. */
 void victim_thin(struct victim *v)
 {

@@ -31,6 +31,15 @@ void objects_close(struct objects *o)
 	held_close(&o->held);
 }
 
+bool objects_have_fd(const struct objects *o, int fd)
+{
+	for (unsigned int i = 0; i < o->nr_devices; i++)
+		if (o->devices[i].fd == fd)
+			return true;
+	return fd == o->watch_fd || fd == o->held.flags_fd ||
+	       fd == o->held.counts_fd;
+}
+
 static struct object_device *find_device(struct objects *o, uint32_t major,
 					 uint32_t minor)
 {

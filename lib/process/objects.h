@@ -148,6 +148,8 @@ struct objects {
 
 void objects_init(struct objects *o);
 void objects_close(struct objects *o);
+/* One of the files that it closes. */
+bool objects_have_fd(const struct objects *o, int fd);
 /* While its address space is whole: what of such it maps. */
 void objects_collect(struct objects *o, struct victim *v, struct scratch *s);
 /* Of the only victim: it is to be looked at anew. */

@@ -217,6 +217,8 @@ bool victim_has_thread(struct victim *v, pid_t tid);
 /* Use the directory of a live thread instead of the main thread's, if there is one. */
 void victim_use_live_thread(struct victim *v);
 void victim_close(struct victim *v);
+/* One of the files that victim_close() closes. */
+bool victim_has_fd(const struct victim *v, int fd);
 void victim_thin(struct victim *v);
 /* It has called exec since its handles were opened; and its stat, or 0s. */
 bool victim_execed(const struct victim *v, struct proc_stat *ret);
