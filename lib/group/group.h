@@ -34,6 +34,8 @@ struct worker {
 	unsigned int nr;
 	struct release r;
 	struct helper helper;
+	/* It has no member in hand, nor will it take one. */
+	uint32_t idle;
 	struct cache cache;
 	struct scratch scratch;
 	char stack[128 * 1024] __attribute__((aligned(4096)));
@@ -386,7 +388,11 @@ void workers_start(struct group *g);
 void workers_go(struct group *g, uint32_t how);
 void workers_join(struct group *g);
 void workers_free(struct group *g);
-/* All of them do, and not for want of a CPU. */
+/* It lives, and has a member in hand or may yet take one. */
+bool worker_works(const struct group *g, unsigned int nr);
+/* One of them does. */
+bool workers_work(const struct group *g);
+/* All that work sleep, and not for want of a CPU. */
 bool workers_sleep(const struct group *g);
 /* The work itself, where there could be no worker. */
 void work(struct worker *w);

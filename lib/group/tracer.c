@@ -211,14 +211,6 @@ static bool workers_hang(struct group *g, struct standstill *s)
 	return true;
 }
 
-static bool any_worker(const struct group *g)
-{
-	for (unsigned int i = 0; i < g->nr_workers; i++)
-		if (helper_is_alive(&g->workers[i]->helper))
-			return true;
-	return false;
-}
-
 /*
  * Somebody has killed the workers, or they hang: all that is left is let go, and
  * what they had in hand comes back with its exit.  No word of ours is woken for
@@ -226,7 +218,7 @@ static bool any_worker(const struct group *g)
  */
 static void workers_lost(struct group *g, struct standstill *s)
 {
-	if (any_worker(g) && !workers_hang(g, s))
+	if (workers_work(g) && !workers_hang(g, s))
 		return;
 	/* In this order: the last of them may just have finished. */
 	if (__atomic_load_n(&g->finished, __ATOMIC_ACQUIRE) >= g->nr)

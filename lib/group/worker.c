@@ -149,6 +149,22 @@ static bool see_exit(struct worker *w, struct victim *v)
 	return true;
 }
 
+bool worker_works(const struct group *g, unsigned int nr)
+{
+	const struct worker *w = g->workers[nr];
+
+	return helper_is_alive(&w->helper) &&
+	       !__atomic_load_n(&w->idle, __ATOMIC_ACQUIRE);
+}
+
+bool workers_work(const struct group *g)
+{
+	for (unsigned int i = 0; i < g->nr_workers; i++)
+		if (worker_works(g, i))
+			return true;
+	return false;
+}
+
 /*
  * Another worker is at a member, perhaps for long, or hangs on it.  The tracer, which
  * the last one wakes, lets go of all others now, and their exits are seen as they
@@ -159,10 +175,11 @@ static void see_exits(struct worker *w)
 	int64_t pause_ns = NSEC_PER_MSEC;
 	struct group *g = w->g;
 
+	__atomic_store_n(&w->idle, 1, __ATOMIC_RELEASE);
 	if (__atomic_load_n(&g->finished, __ATOMIC_ACQUIRE) < g->nr)
 		tracer_wake(g);
-	while (__atomic_load_n(&g->finished, __ATOMIC_ACQUIRE) < g->nr &&
-	       now_ns() < w->r.deadline_ns) {
+	/* One that was killed with a member in hand finishes nothing any more. */
+	while (workers_work(g) && now_ns() < w->r.deadline_ns) {
 		for (size_t i = 0; i < g->nr; i++)
 			if (see_exit(w, g->victims[i]))
 				pause_ns = NSEC_PER_MSEC;
@@ -279,7 +296,7 @@ bool workers_sleep(const struct group *g)
 		struct proc_status st;
 		char path[64];
 
-		if (!helper_is_alive(h))
+		if (!worker_works(g, i))
 			continue;
 		path_number(path, "/proc/", h->pid, "/status");
 		if (status_read_path(AT_FDCWD, path, &st) < 0 ||

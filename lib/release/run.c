@@ -40,8 +40,9 @@
 #define END_NS (450 * NSEC_PER_MSEC)
 /* Without a helper: for a victim to begin its exit. */
 #define ALONE_NS (20 * NSEC_PER_MSEC)
-/* Preparing ahead of a release, where nothing is urgent. */
-#define AHEAD_NS (NSEC_PER_SEC / 10)
+/* Preparing ahead of a release, where nothing is urgent; and for want of a CPU. */
+#define AHEAD_NS      (NSEC_PER_SEC / 10)
+#define AHEAD_BUSY_NS NSEC_PER_SEC
 
 bool kill_claim(struct release *r, enum killer who)
 {
@@ -191,6 +192,25 @@ void release_prepare_main(void *arg)
 	r->v->done = true;
 }
 
+/* A machine that is busy takes longer, and is no reason to do without. */
+static bool run_ahead(struct release *r)
+{
+	int64_t now = now_ns();
+	int64_t last = deadline_min(now + AHEAD_BUSY_NS, r->deadline_ns);
+	int64_t until = deadline_min(now + AHEAD_NS, last);
+
+	if (!release_start_helper(r, release_prepare_main))
+		return false;
+	while (helper_wait(&r->helper, until) < 0) {
+		if (until >= last || !helper_runs(&r->helper)) {
+			release_end_helper(r);
+			return false;
+		}
+		until = deadline_min(until + AHEAD_NS, last);
+	}
+	return true;
+}
+
 int release_ready(struct release *r, bool keep)
 {
 	int64_t until_ns = now_ns() + AHEAD_NS;
@@ -203,9 +223,7 @@ int release_ready(struct release *r, bool keep)
 		return 0;
 	if (!(r->opts.flags & MRELEASE_DRY_RUN))
 		self_open_claims(&r->self);
-	ended = (keep ? standby_prepare(r, until_ns) :
-			run_helper(r, release_prepare_main, until_ns)) &&
-		v->done;
+	ended = (keep ? standby_prepare(r, until_ns) : run_ahead(r)) && v->done;
 	v->done = false;
 	if (!ended) {
 		v->rep = rep;
