@@ -5,6 +5,7 @@
  * posix_spawn(3) waits until the program is executed, and that waits for the file
  * system that it is on, which may have gone.  So a thread calls it.
  */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
@@ -12,7 +13,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "aside.h"
 #include "hooks.h"
@@ -40,6 +43,24 @@ static struct aside starter;
 /* It was said that there are too many; not again before one has ended. */
 static bool said_many;
 
+/* It is no killer: neither as hard to kill nor as urgent as we are. */
+static void make_ordinary(pid_t pid)
+{
+	char path[48];
+	ssize_t n;
+	int fd;
+
+	setpriority(PRIO_PROCESS, (id_t)pid, 0);
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	/* Where that is refused it keeps ours, and there is nobody to tell. */
+	n = write(fd, "0", 1);
+	(void)n;
+	close(fd);
+}
+
 static void start(struct hook *h)
 {
 	char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
@@ -63,6 +84,8 @@ static void start(struct hook *h)
 						POSIX_SPAWN_SETSIGDEF);
 	h->error = posix_spawn(&h->pid, h->program, NULL, &attr, argv, env);
 	posix_spawnattr_destroy(&attr);
+	if (!h->error)
+		make_ordinary(h->pid);
 	h->state = h->error ? HOOK_FAILED : HOOK_RUNNING;
 }
 

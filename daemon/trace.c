@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "text.h"
@@ -61,10 +62,16 @@ int trace_open(struct trace *t, const char *path)
 
 void trace_close(struct trace *t)
 {
+	struct timespec until;
+
 	if (!t->buf)
 		return;
 	pthread_cancel(t->writer);
-	pthread_join(t->writer, NULL);
+	/* It hangs in a write, as this thread would: what is in the ring is lost. */
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	if (pthread_timedjoin_np(t->writer, NULL, &until))
+		return;
 	write_out(t);
 	close(t->fd);
 	munmap(t->buf, TRACE_BUFFER);

@@ -128,6 +128,11 @@ static int lease(const char *path)
 	return fd;
 }
 
+static bool exists(void *arg)
+{
+	return !access(arg, F_OK);
+}
+
 static void test_hook_hangs(void **state)
 {
 	char path[128];
@@ -144,6 +149,40 @@ static void test_hook_hangs(void **state)
 	expect_said("are back after");
 	close(fd);
 	stop_daemon();
+	unlink(path);
+	rmdir(dir);
+}
+
+/* A program of the administrator's is neither as urgent nor as safe as the killer. */
+static void test_hook_is_ordinary(void **state)
+{
+	static const char text[] =
+		"#!/bin/sh\n"
+		"for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do\n"
+		"	if [ \"$(nice)\" = 0 ] &&\n"
+		"	   [ \"$(cat /proc/$$/oom_score_adj)\" = 0 ]; then\n"
+		"		echo ok >\"$0.ok\"\n"
+		"		exit\n"
+		"	fi\n"
+		"	sleep 0.1\n"
+		"done\n";
+	char path[128], answer[136];
+	int fd;
+
+	(void)state;
+	make_machine();
+	make_dir();
+	snprintf(path, sizeof(path), "%s", in_dir("hook"));
+	snprintf(answer, sizeof(answer), "%s.ok", path);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	assert_true(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+	start_daemon(NULL, "-p", "-N", path, NULL);
+	start_innocents();
+	expect_signal(start_process("hog", 300, 100, NULL), SIGKILL);
+	wait_until(exists, answer, "the hook to say that it is ordinary");
+	stop_daemon();
+	unlink(answer);
 	unlink(path);
 	rmdir(dir);
 }
@@ -196,6 +235,7 @@ int main(void)
 		harness_test(test_reader_gone),
 		harness_test(test_metrics_hang),
 		harness_test(test_hook_hangs),
+		harness_test(test_hook_is_ordinary),
 		harness_test(test_command_line_hangs),
 		harness_test(test_configuration_hangs),
 	};
