@@ -125,6 +125,7 @@ static int open_cgroup(struct sense *s, const char *cgroup)
 
 int sense_open(struct sense *s, const char *cgroup, const char *root)
 {
+	struct snapshot machine = { 0 };
 	int ret;
 
 	memset(s, 0, sizeof(*s));
@@ -137,6 +138,11 @@ int sense_open(struct sense *s, const char *cgroup, const char *root)
 	s->fds[SENSE_VMSTAT] = open_file(root, "/proc/vmstat");
 	if (cgroup) {
 		ret = open_cgroup(s, cgroup);
+		if (!ret &&
+		    text_read(s->fds[SENSE_MEMINFO], s->buf, sizeof(s->buf)) >
+			    0 &&
+		    !sense_parse_meminfo(s->buf, &machine))
+			above_open(s, machine.total_bytes);
 		if (ret)
 			sense_close(s);
 		return ret;
@@ -147,6 +153,7 @@ int sense_open(struct sense *s, const char *cgroup, const char *root)
 
 void sense_close(struct sense *s)
 {
+	above_close(s);
 	for (int i = 0; i < SENSE_FILES; i++)
 		if (s->fds[i] >= 0)
 			close(s->fds[i]);
@@ -271,6 +278,7 @@ static int read_cgroup(struct sense *s, struct snapshot *snap)
 	snap->available_bytes = snap->free_bytes + inactive + active / 2;
 	if (snap->available_bytes > limit)
 		snap->available_bytes = limit;
+	above_read(s, machine, snap);
 	snap->has |= SNAPSHOT_CGROUP;
 	return 0;
 }

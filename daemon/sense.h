@@ -8,6 +8,7 @@
 #define MRELEASED_SENSE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "snapshot.h"
 
@@ -25,9 +26,20 @@ enum sense_file {
 	SENSE_FILES,
 };
 
+#define MAX_ABOVE 16
+
+struct sense_above {
+	int usage_fd;
+	int limit_fd;
+	int stat_fd;
+};
+
 struct sense {
 	/* -1: not there. */
 	int fds[SENSE_FILES];
+	/* Cgroups above that one, from below. */
+	struct sense_above above[MAX_ABOVE];
+	size_t nr_above;
 	/* Polled: the kernel says here that tasks stall.  -1: no PSI. */
 	int trigger_fd;
 	/* Why there is no trigger, -errno. */
@@ -52,6 +64,14 @@ int sense_read(struct sense *s, struct snapshot *ret);
  */
 int sense_arm(struct sense *s, const char *root, unsigned int stall_us,
 	      unsigned int window_us);
+
+/*
+ * above.c: the least of what the limits above leave, into @snap; of cgroups that have
+ * one, less than @machine, when they are opened.
+ */
+void above_open(struct sense *s, uint64_t machine);
+void above_close(struct sense *s);
+void above_read(struct sense *s, uint64_t machine, struct snapshot *snap);
 
 /* The texts, for tests and the fuzzer: -EINVAL if what must be is missing. */
 int sense_parse_meminfo(const char *text, struct snapshot *s);

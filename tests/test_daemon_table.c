@@ -432,6 +432,35 @@ static void test_swap_of_a_cgroup(void **state)
 	}
 }
 
+/* It has no limit, and what is above it has one that others use up as well. */
+static void test_limit_above(void **state)
+{
+	char dir[PATH_MAX + 16];
+	struct snapshot s;
+
+	(void)state;
+	put("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
+	make_dir("cgroup/a");
+	put_number("cgroup/memory.current", 130 * MIB);
+	put_number("cgroup/memory.max", 150 * MIB);
+	put("cgroup/memory.stat", "inactive_file 1048576\nactive_file 0\n");
+	put_number("cgroup/a/memory.current", 20 * MIB);
+	put("cgroup/a/memory.max", "max\n");
+	put("cgroup/a/memory.stat", "inactive_file 0\nactive_file 0\n");
+	snprintf(dir, sizeof(dir), "%s/cgroup/a", root);
+	assert_int_equal(sense_open(&sense, dir, root), 0);
+	assert_int_equal(sense_read(&sense, &s), 0);
+	assert_true(s.total_bytes == 150 * MIB);
+	assert_true(s.available_bytes == 21 * MIB);
+	/* And if it is taken away. */
+	put("cgroup/memory.max", "max\n");
+	sense_close(&sense);
+	assert_int_equal(sense_open(&sense, dir, root), 0);
+	assert_int_equal(sense_read(&sense, &s), 0);
+	assert_true(s.total_bytes == 8192 * MIB);
+	sense_close(&sense);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -451,6 +480,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_deep_cgroups, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_cgroup_made_anew, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(test_limit_above, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_swap_of_a_cgroup, set_up,
 						tear_down),
