@@ -100,6 +100,7 @@ static int open_cgroup(struct sense *s, const char *cgroup)
 	static const char *const v2[SENSE_FILES] = {
 		[SENSE_USAGE] = "memory.current",
 		[SENSE_LIMIT] = "memory.max",
+		[SENSE_HIGH] = "memory.high",
 		[SENSE_SWAP_USAGE] = "memory.swap.current",
 		[SENSE_SWAP_LIMIT] = "memory.swap.max",
 		[SENSE_STAT] = "memory.stat",
@@ -113,8 +114,9 @@ static int open_cgroup(struct sense *s, const char *cgroup)
 	s->v1 = !faccessat(s->cgroup_fd, "memory.usage_in_bytes", F_OK, 0);
 	names = s->v1 ? v1 : v2;
 	for (int i = SENSE_USAGE; i < SENSE_FILES; i++)
-		s->fds[i] =
-			openat(s->cgroup_fd, names[i], O_RDONLY | O_CLOEXEC);
+		s->fds[i] = names[i] ? openat(s->cgroup_fd, names[i],
+					      O_RDONLY | O_CLOEXEC) :
+				       -1;
 	/* Without a memory controller there is nothing to watch. */
 	if (s->fds[SENSE_USAGE] < 0 || s->fds[SENSE_STAT] < 0)
 		return -EOPNOTSUPP;
@@ -238,7 +240,7 @@ static void read_swap(struct sense *s, uint64_t usage, uint64_t limit,
 /* The limit is what is there, unless the machine has less. */
 static int read_cgroup(struct sense *s, struct snapshot *snap)
 {
-	uint64_t usage, limit, machine = snap->total_bytes;
+	uint64_t usage, limit, high, machine = snap->total_bytes;
 	uint64_t inactive = 0, active = 0;
 	const char *t = s->v1 ? "total_" : "";
 	char name[40];
@@ -253,6 +255,8 @@ static int read_cgroup(struct sense *s, struct snapshot *snap)
 		return ret < 0 ? ret : -EIO;
 	if (read_number(s, SENSE_LIMIT, &limit) || limit > machine)
 		limit = machine;
+	if (!read_number(s, SENSE_HIGH, &high) && high < limit)
+		limit = high;
 	read_swap(s, usage, limit, snap);
 	/* Kills elsewhere on the machine are none of its business. */
 	snap->oom_kills = 0;

@@ -19,6 +19,8 @@ enum sense_file {
 	/* Of the cgroup, if there is one. */
 	SENSE_USAGE,
 	SENSE_LIMIT,
+	/* v2: above this the kernel slows down who allocates, without an end. */
+	SENSE_HIGH,
 	SENSE_SWAP_USAGE,
 	SENSE_SWAP_LIMIT,
 	SENSE_STAT,

@@ -452,6 +452,14 @@ static void test_limit_above(void **state)
 	assert_int_equal(sense_read(&sense, &s), 0);
 	assert_true(s.total_bytes == 150 * MIB);
 	assert_true(s.available_bytes == 21 * MIB);
+	sense_close(&sense);
+	/* Above that one who allocates is slowed down, and gets no further. */
+	put_number("cgroup/a/memory.high", 30 * MIB);
+	assert_int_equal(sense_open(&sense, dir, root), 0);
+	assert_int_equal(sense_read(&sense, &s), 0);
+	assert_true(s.total_bytes == 30 * MIB);
+	assert_true(s.available_bytes == 10 * MIB);
+	put("cgroup/a/memory.high", "max\n");
 	/* And if it is taken away. */
 	put("cgroup/memory.max", "max\n");
 	sense_close(&sense);
