@@ -11,6 +11,7 @@
  *					writes, waits
  *	no room: counts, goes on
  */
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -126,6 +127,15 @@ static void write_message(int level, char *text, size_t len)
 	write_line(level, last);
 }
 
+/* The next one comes in a second, and the words behind it shall not wait. */
+static void write_report(const char *text, size_t len)
+{
+	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+	if (poll(&p, 1, 0) <= 0 || write(STDOUT_FILENO, text, len) < 0)
+		return;
+}
+
 /* @text has room for a NUL. */
 static void deliver(const struct message *m, char *text, int flags)
 {
@@ -139,10 +149,10 @@ static void deliver(const struct message *m, char *text, int flags)
 			write_message(m->level, text, m->len);
 		break;
 	case SINK_OUTPUT:
+		write_report(text, m->len);
+		break;
 	case SINK_ERROR:
-		if (write(m->kind == SINK_OUTPUT ? STDOUT_FILENO :
-						   STDERR_FILENO,
-			  text, m->len) < 0)
+		if (write(STDERR_FILENO, text, m->len) < 0)
 			return; /* As above. */
 		break;
 	}

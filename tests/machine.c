@@ -21,6 +21,7 @@ struct daemon daemon_run;
 bool as_unit;
 bool whole_machine;
 void (*before_daemon)(void);
+const char *daemon_name;
 
 static void write_limit(const char *name, uint64_t bytes)
 {
@@ -114,7 +115,8 @@ static void exec_daemon(const char **argv)
 {
 	static char program[PATH_MAX], unit[PATH_MAX];
 
-	snprintf(program, sizeof(program), "%s", beside("../mreleased"));
+	snprintf(program, sizeof(program), "%s",
+		 daemon_name ? daemon_name : beside("../mreleased"));
 	snprintf(unit, sizeof(unit), "%s",
 		 beside("../daemon/mreleased.service"));
 	argv[1] = unit;
@@ -175,6 +177,7 @@ void wait_daemon(int status)
 		close(machine.fd);
 	whole_machine = false;
 	before_daemon = NULL;
+	daemon_name = NULL;
 }
 
 /* In the child: become one of the machine, under this name. */

@@ -90,6 +90,40 @@ static void test_reader_gone(void **state)
 	stop_daemon();
 }
 
+/* Full, and with nobody who reads. */
+static void stop_up_stdout(void)
+{
+	int ends[2];
+
+	if (pipe(ends) || fcntl(ends[1], F_SETFL, O_NONBLOCK))
+		_exit(1);
+	while (write(ends[1], "\n", 1) > 0)
+		;
+	fcntl(ends[1], F_SETFL, 0);
+	dup2(ends[1], STDOUT_FILENO);
+}
+
+/* As earlyoom it reports each second, on standard output. */
+static void test_earlyoom_reports(void **state)
+{
+	char name[128];
+
+	(void)state;
+	make_machine();
+	make_dir();
+	snprintf(name, sizeof(name), "%s", in_dir("earlyoom"));
+	assert_int_equal(symlink(beside("../mreleased"), name), 0);
+	daemon_name = name;
+	before_daemon = stop_up_stdout;
+	start_daemon(NULL, "-r", "0.01", NULL);
+	start_innocents();
+	expect_two_die();
+	expect_said("are back after");
+	stop_daemon();
+	unlink(name);
+	rmdir(dir);
+}
+
 static void test_metrics_hang(void **state)
 {
 	char path[128];
@@ -233,6 +267,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		harness_test(test_nobody_reads),
 		harness_test(test_reader_gone),
+		harness_test(test_earlyoom_reports),
 		harness_test(test_metrics_hang),
 		harness_test(test_hook_hangs),
 		harness_test(test_hook_is_ordinary),
