@@ -386,98 +386,12 @@ static void test_zombie_root(void **state)
 	expect_report(&rep, rep.verified == 0);
 }
 
-enum target { PROCESS, TREE, CGROUP };
-
-/* It was not waited for, and its account is its own. */
-static void expect_none_the_worse(const struct mrelease_report *rep)
-{
-	/* A pin is let go at once, and not at the next tick of 100 ms. */
-	int64_t held_ns = rep->exit_ns - rep->release_ns;
-
-	expect_report(rep, rep->verified == 1);
-	expect_report(rep, rep->released_bytes >= 16 * MIB);
-	if (machine_is_busy())
-		return;
-	expect_report(rep, rep->path == MRELEASE_PATH_PINNED);
-	expect_report(rep, held_ns < SEC_NS / 20);
-}
-
-/*
- * In mmap(), with the lock that all need who look at its memory or reap it: nothing
- * comes back, nothing is claimed, and a member beside it is none the worse for it.
- */
-static void in_mmap(enum target target)
-{
-	struct mrelease_report rep = { .size = sizeof(rep) }, each[2];
-	struct mrelease_opts opts = opts_with(0);
-	struct victim v, other;
-	size_t nr = 2;
-	struct cgroup cg;
-	int ret;
-
-	victim_start(&v, "fuse-mmap", "16", NULL);
-	if (target == CGROUP) {
-		victim_start(&other, "anon", "16", NULL);
-		cgroup_make(&cg, CGROUP_V2);
-		cgroup_add(&cg, v.pid);
-		cgroup_add(&cg, other.pid);
-	}
-	opts.deadline_ns = in_seconds(1);
-	each[0].size = sizeof(rep);
-	ret = target == PROCESS ? release(&v, &opts, &rep) :
-	      target == TREE	? mrelease_tree(v.fd, &opts, &rep, NULL, NULL) :
-				  mrelease_cgroup(cg.fd, &opts, &rep, each, &nr);
-	expect_report(&rep, ret == 0);
-	assert_true(now_ns() < opts.deadline_ns + SEC_NS);
-	assert_true(process_killed(v.pid));
-	expect_report(&rep, rep.result == MRELEASE_UNCONFIRMED);
-	expect_report(&rep, rep.verified == 0);
-	expect_report(&rep, rep.notes & MRELEASE_NOTE_NOT_EXITED);
-	expect_report(&rep, rep.outstanding_bytes >= 16 * MIB);
-	/* Nor is it waited for to stand: that took half a second. */
-	expect_report(&rep, rep.prepare_ns < SEC_NS / 4 || machine_is_busy());
-	/* No living process has it. */
-	expect_report(&rep, rep.kinds[MRELEASE_COW].kept_bytes < MIB);
-	if (target == CGROUP) {
-		expect_report(&rep, rep.members_verified == 1 && nr == 2);
-		expect_none_the_worse(&each[each[0].pid != other.pid]);
-		assert_killed(&other);
-		close(cg.fd);
-	} else {
-		expect_report(&rep, rep.released_bytes == 0);
-	}
-	victim_command(&v, 'a');
-	wait_for_state(v.pid, "Z");
-	victim_end(&v);
-}
-
-static void test_in_mmap(void **state)
-{
-	(void)state;
-	in_mmap(PROCESS);
-}
-
-static void test_in_mmap_in_a_tree(void **state)
-{
-	(void)state;
-	in_mmap(TREE);
-}
-
-static void test_in_mmap_in_a_cgroup(void **state)
-{
-	(void)state;
-	in_mmap(CGROUP);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		harness_test(test_exec_in_a_cgroup),
 		harness_test(test_exec_in_a_v1_cgroup),
 		harness_test(test_exec_in_a_tree),
-		harness_test(test_in_mmap),
-		harness_test(test_in_mmap_in_a_tree),
-		harness_test(test_in_mmap_in_a_cgroup),
 		harness_test(test_lists_in_a_cgroup),
 		harness_test(test_lists_in_a_v1_cgroup),
 		harness_test(test_no_process_cgroup),

@@ -31,8 +31,11 @@
 /* Without getting on, before the kill and after it. */
 #define STALL_NS	(50 * NSEC_PER_MSEC)
 #define STALL_KILLED_NS (250 * NSEC_PER_MSEC)
-/* Before it, if the member is in D. */
-#define STALL_D_NS (20 * NSEC_PER_MSEC)
+/* How often the helper is looked at. */
+#define POLL_NS (5 * NSEC_PER_MSEC)
+/* Before it, if the member is in D; and on the next one, with less time left. */
+#define STALL_D_NS    (20 * NSEC_PER_MSEC)
+#define STALL_NEXT_NS (10 * NSEC_PER_MSEC)
 /* The same while the member is runnable and has no CPU. */
 #define STALL_BUSY_NS (400 * NSEC_PER_MSEC)
 /* For the preparation as a whole: this, and more for each member. */
@@ -68,6 +71,15 @@ static int64_t helper_cpu_ns(const struct helper *h)
  */
 enum stall { GETS_ON, HANGS, HANGS_ON_D };
 
+/*
+ * The caller will not wait for the rest to be prepared.  Elsewhere there is time to be
+ * sure: in a fork bomb many members are in D for a moment, and their lock is held.
+ */
+static bool kills_in_time(const struct call *c)
+{
+	return !c->is_tree && cgroup_has_kill(&c->files);
+}
+
 static enum stall stalled(struct call *c, const struct group *g,
 			  struct progress *p)
 {
@@ -80,9 +92,11 @@ static enum stall stalled(struct call *c, const struct group *g,
 		return GETS_ON;
 	}
 	now -= p->since_ns;
-	if (now < STALL_D_NS || helper_runs(&g->helper))
+	if (now < (c->hung_on_d ? STALL_NEXT_NS : STALL_D_NS) ||
+	    helper_runs(&g->helper))
 		return GETS_ON;
-	if (!call_killed(c) && state_of_process(member) == 'D')
+	if (!call_killed(c) && kills_in_time(c) &&
+	    state_of_process(member) == 'D')
 		return HANGS_ON_D;
 	if (now < (call_killed(c) ? STALL_KILLED_NS : STALL_NS))
 		return GETS_ON;
@@ -249,7 +263,7 @@ static enum outcome watch(struct call *c, struct group *g)
 	struct progress p = { 0 };
 	bool may_kill = true;
 
-	while (!wait_a_moment(&g->helper, 10 * NSEC_PER_MSEC)) {
+	while (!wait_a_moment(&g->helper, POLL_NS)) {
 		enum stall stall;
 		bool late;
 
@@ -271,6 +285,7 @@ static enum outcome watch(struct call *c, struct group *g)
 		/* Before the kill it may have been for want of a CPU. */
 		if (call_killed(c) || stall == HANGS_ON_D)
 			c->stuck[c->nr_stuck++] = c->touching;
+		c->hung_on_d |= stall == HANGS_ON_D;
 		return AGAIN;
 	}
 	return OVER;

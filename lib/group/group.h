@@ -119,8 +119,10 @@ struct call {
 	pid_t touching;
 	uint32_t touches;
 	/* On whom a helper hung; twice in it: a member that is only signalled. */
-	pid_t stuck[32];
+	pid_t stuck[128];
 	unsigned int nr_stuck;
+	/* One of them was in D: others that are may be as bad. */
+	bool hung_on_d;
 };
 
 bool call_killed(const struct call *c);

@@ -210,6 +210,25 @@ bool group_is_stuck(const struct group *g, pid_t pid)
 	return strikes > 1;
 }
 
+/*
+ * Two have hung, and there is no time to find out about each that may: those that are
+ * in D as well are left alone.  A worker looks at them after the kill.
+ */
+static bool may_hang(struct group *g, pid_t pid)
+{
+	struct call *c = g->call;
+
+	if (group_is_stuck(g, pid))
+		return true;
+	if (!c->hung_on_d || c->nr_stuck < 4 || call_killed(c) ||
+	    c->nr_stuck + 2 > ARRAY_SIZE(c->stuck) ||
+	    state_of_process(pid) != 'D')
+		return false;
+	c->stuck[c->nr_stuck++] = pid;
+	c->stuck[c->nr_stuck++] = pid;
+	return true;
+}
+
 static int open_member(struct group *g, struct victim *v, pid_t pid)
 {
 	/* A helper before this one may have claims that are yet to end. */
@@ -218,7 +237,7 @@ static int open_member(struct group *g, struct victim *v, pid_t pid)
 	int ret;
 
 	victim_init(v);
-	if (group_is_stuck(g, pid))
+	if (may_hang(g, pid))
 		return victim_open_hands_off(v, pid, &g->base.self, claim);
 	group_touch(g, pid);
 	ret = victim_open_pid(v, pid, &g->base.self, claim);

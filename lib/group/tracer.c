@@ -243,10 +243,12 @@ void tracer_loop(struct group *g)
 {
 	uint64_t chld = 1ULL << (SIGCHLD - 1);
 	int64_t deadline_ns = g->base.deadline_ns;
-	int64_t left = NSEC_PER_SEC, tick_ns = NSEC_PER_SEC / 10;
+	const int64_t tick_ns = NSEC_PER_SEC / 50;
+	int64_t left = NSEC_PER_SEC;
 	struct standstill still = { 0 };
 	struct timespec ts;
 	uint32_t requests;
+	bool quiet;
 
 	list_pins(g);
 	for (;;) {
@@ -258,8 +260,7 @@ void tracer_loop(struct group *g)
 			if (!g->nr_pinned)
 				return;
 			/* One that never stops keeps us; others are gone. */
-			if (exits_note(g))
-				tick_ns = NSEC_PER_SEC / 50;
+			exits_note(g);
 			/* Memory is back; an exit may take longer. */
 			if (!g->base.deadline_given &&
 			    deadline_ns == g->base.deadline_ns)
@@ -275,8 +276,12 @@ void tracer_loop(struct group *g)
 		ts.tv_sec = left / NSEC_PER_SEC;
 		ts.tv_nsec = left % NSEC_PER_SEC;
 		if (g->traces_all || g->nr_pending)
-			sys_sigtimedwait(&chld, &ts);
+			quiet = sys_sigtimedwait(&chld, &ts) == -EAGAIN;
 		else
-			sys_futex(&g->requests, FUTEX_WAIT, requests, &ts);
+			quiet = sys_futex(&g->requests, FUTEX_WAIT, requests,
+					  &ts) == -ETIMEDOUT;
+		/* All workers hang, perhaps; who was let go exits meanwhile. */
+		if (quiet)
+			exits_note(g);
 	}
 }

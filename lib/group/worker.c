@@ -58,6 +58,9 @@ static void work_on(struct worker *w, struct victim *v)
 	struct group *g = w->g;
 
 	w->r.v = v;
+	/* It may hang: those that are done with are let go now. */
+	if (v->hands_off)
+		tracer_wake(g);
 	if (only_let_go(w, v)) {
 		v->rep.path = MRELEASE_PATH_EXIT;
 	} else if (v->hands_off && victim_open_late(v) < 0) {
