@@ -27,10 +27,10 @@ static void expect_none_the_worse(const struct mrelease_report *rep)
  * In mmap(), with the lock that all need who look at its memory or reap it: nothing
  * comes back, nothing is claimed, and a member beside it is none the worse for it.
  */
-static void in_mmap(enum target target)
+static void in_mmap(enum target target, uint32_t flags)
 {
 	struct mrelease_report rep = { .size = sizeof(rep) }, each[2];
-	struct mrelease_opts opts = opts_with(0);
+	struct mrelease_opts opts = opts_with(flags);
 	struct victim v, other;
 	size_t nr = 2;
 	struct cgroup cg;
@@ -109,19 +109,22 @@ static void test_many_in_mmap(void **state)
 static void test_in_mmap(void **state)
 {
 	(void)state;
-	in_mmap(PROCESS);
+	in_mmap(PROCESS, 0);
 }
 
 static void test_in_mmap_in_a_tree(void **state)
 {
 	(void)state;
-	in_mmap(TREE);
+	in_mmap(TREE, 0);
+	/* It is a child of ours, and is sent SIGSTOP. */
+	stops_expected = true;
+	in_mmap(TREE, MRELEASE_NO_PIN);
 }
 
 static void test_in_mmap_in_a_cgroup(void **state)
 {
 	(void)state;
-	in_mmap(CGROUP);
+	in_mmap(CGROUP, 0);
 }
 
 int main(void)
