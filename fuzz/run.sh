@@ -31,7 +31,7 @@ clang -fsanitize=fuzzer "$out/try.c" -o "$out/try" 2>/dev/null ||
 
 echo "1..$#"
 daemon=
-for f in choose policy history text config values rules sense process; do
+for f in above choose policy history text config values rules sense process; do
 	daemon="$daemon $top/daemon/$f.c"
 done
 nr=0
