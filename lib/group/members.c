@@ -285,6 +285,31 @@ static bool is_another(struct group *g, struct victim *v, uint64_t listed)
 	return another;
 }
 
+/*
+ * Nobody uses the address space that its files are on.  That is the end of it, or
+ * that of what it was before an execve():
+ *
+ *	we				a child
+ *	open its pagemap: the memory
+ *	that it has from its parent
+ *					execve(): that memory is gone
+ *	no user: is it dead?
+ */
+static bool has_left_mm(struct group *g, struct victim *v)
+{
+	struct proc_status st;
+
+	if (v->hands_off || victim_mm_users(v) != 0)
+		return false;
+	if (victim_status(v, &st) < 0 || !st.has_mm)
+		return true;
+	group_touch(g, v->pid);
+	victim_renew(v);
+	victim_measure(v);
+	group_touch(g, 0);
+	return false;
+}
+
 int group_add(struct group *g, pid_t pid, uint64_t listed)
 {
 	struct victim *v;
@@ -327,8 +352,7 @@ int group_add(struct group *g, pid_t pid, uint64_t listed)
 	/* Dead, or past its exit_mm(): there is nothing left to release. */
 	if (ret < 0 || (!g->keep_dead &&
 			(v->zombie || v->no_mm || v->pagemap_fd == -ESRCH ||
-			 v->pagemap_fd == -ENOENT ||
-			 (!v->hands_off && victim_mm_users(v) == 0)))) {
+			 v->pagemap_fd == -ENOENT || has_left_mm(g, v)))) {
 		if (v->start_time)
 			group_note_dead(g, v);
 		g->met_dying = v->start_time && !v->zombie;
