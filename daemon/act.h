@@ -59,7 +59,7 @@ struct victim {
 	char cgroup[128];
 	/* Killed with it, without an account; 0: nobody. */
 	pid_t group;
-	/* Who else is in it: while one of them is, its number is no other's. */
+	/* Others in it; while one of them is, no other group has that number. */
 	struct {
 		pid_t pid;
 		uint64_t start;

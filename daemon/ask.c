@@ -30,7 +30,7 @@ static ssize_t read_cgroups(struct table *t, pid_t pid)
 /*
  * The command line for the rules.  In shortage it may come late, and its process can
  * see to it that it never comes.  Then the last answer holds; without one it is
- * empty, since nobody shall protect himself like that.
+ * empty, so that no process can protect itself like that.
  */
 static int ask_cmdline(struct table *t, const struct candidate *c,
 		       const struct memory_of *m, const char **ret)

@@ -9,7 +9,7 @@
 /*
  * That of a process, with blanks between the arguments, until the next call; of a
  * very long one the first 64 KiB.  0, -EBUSY: not in time, or -errno, and NULL.
- * @until_ns: waits no longer, whoever it is for.  One thread calls this.
+ * It waits until @until_ns at most.  Only one thread may call this.
  */
 int cmdline_read(int proc_fd, pid_t pid, int64_t until_ns, const char **ret);
 

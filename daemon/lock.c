@@ -3,15 +3,19 @@
  * One mreleased for the whole machine: two that watch the same memory kill two where
  * one is enough.
  *
- * The lock is one of a process (POSIX), in a file beside the status socket.  It is not
- * inherited by what a hook starts, and who has it can be asked: of a daemon that
- * was killed, a thread may hang in a file system, and keep the lock as a zombie.
+ * The lock is a POSIX one, in a file beside the status socket.  A hook's process does
+ * not inherit it, and the kernel tells which process holds it.  That matters: a daemon
+ * that was killed keeps its lock, as a zombie, while one of its threads hangs in a
+ * file system.
  */
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "lock.h"
 #include "text.h"
@@ -29,6 +33,19 @@ static bool is_dead(pid_t pid)
 	return end && !strncmp(end, ") Z", 3);
 }
 
+/* Anybody may make a file of this name in /tmp, and keep the lock. */
+static bool is_trusted(int fd, const char *path)
+{
+	char copy[PATH_MAX];
+	struct stat st, dir;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+		return false;
+	return !st.st_uid || st.st_uid == geteuid() ||
+	       (!stat(dirname(copy), &dir) && dir.st_uid == st.st_uid);
+}
+
 pid_t lock_machine(const char *socket_path)
 {
 	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -43,6 +60,10 @@ pid_t lock_machine(const char *socket_path)
 	/* There is no such directory, or it is not ours: nobody can be told. */
 	if (fd < 0)
 		return 0;
+	if (!is_trusted(fd, path)) {
+		close(fd);
+		return 0;
+	}
 	/* The file stays open, and with it the lock. */
 	if (!fcntl(fd, F_SETLK, &l) || fcntl(fd, F_GETLK, &l) ||
 	    l.l_type == F_UNLCK)

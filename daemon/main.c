@@ -296,7 +296,7 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 	sigaddset(&all, SIGHUP);
 	sigaddset(&all, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &all, NULL);
-	/* Who reads our words may go before us. */
+	/* The reader of our words may end before us. */
 	signal(SIGPIPE, SIG_IGN);
 	notify_open();
 	raise_limits();

@@ -127,7 +127,7 @@ static void write_message(int level, char *text, size_t len)
 	write_line(level, last);
 }
 
-/* The next one comes in a second, and the words behind it shall not wait. */
+/* The next report comes in a second; the messages behind it must not wait. */
 static void write_report(const char *text, size_t len)
 {
 	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };

@@ -183,9 +183,8 @@ static uint32_t find(struct units *u, const struct rules *rules,
 }
 
 /*
- * As much of the path as there is room for, and 32 levels: a user may make his own
- * as long and as deep as he likes, and what he does below is for him to say, not
- * whether he is spared.
+ * The first 32 levels of a path, as far as there is room for it.  Users may make their
+ * own cgroups as long and as deep as they like, and that must not protect them.
  */
 static void cut(char *path)
 {

@@ -17,9 +17,10 @@
  * the kill is the caller's: one write to cgroup.kill, opened before anything
  * else.  Where there is no such file (v1, a tree), or where the helper hangs
  * on after the kill, it is ended, which lets go of all that it traced, and
- * another begins anew.  A member on which two hung, or one after the kill, or one
- * while that member was in D itself, is only signalled from then on (hands_off).
- * In the last case there is time left for the others before the kill.
+ * another begins anew.  A member on which two hung, or one after the kill, is
+ * only signalled from then on (hands_off).  Where the caller kills after 50 ms, one
+ * that is in D is left alone as soon as a helper has waited 20 ms for it, so that
+ * the others are prepared in time.
  */
 #include <linux/futex.h>
 #include <string.h>
@@ -33,7 +34,7 @@
 #define STALL_KILLED_NS (250 * NSEC_PER_MSEC)
 /* How often the helper is looked at. */
 #define POLL_NS (5 * NSEC_PER_MSEC)
-/* Before it, if the member is in D; and on the next one, with less time left. */
+/* Before the kill, if the member is in D; then on another one, with less time left. */
 #define STALL_D_NS    (20 * NSEC_PER_MSEC)
 #define STALL_NEXT_NS (10 * NSEC_PER_MSEC)
 /* The same while the member is runnable and has no CPU. */
@@ -63,12 +64,6 @@ static int64_t helper_cpu_ns(const struct helper *h)
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
-/*
- * In a fork bomb of hundreds, a member that holds its mmap_lock in fork() may get a CPU
- * only after hundreds of milliseconds.  A helper that waits for that lock is not stuck.
- * There is a limit all the same: only the member's main thread is seen to be runnable,
- * and another thread may hold the lock.
- */
 enum stall { GETS_ON, HANGS, HANGS_ON_D };
 
 /*
@@ -80,6 +75,12 @@ static bool kills_in_time(const struct call *c)
 	return !c->is_tree && cgroup_has_kill(&c->files);
 }
 
+/*
+ * In a fork bomb of hundreds, a member that holds its mmap_lock in fork() may get a CPU
+ * only after hundreds of milliseconds.  A helper that waits for that lock is not stuck.
+ * There is a limit all the same: only the member's main thread is seen to be runnable,
+ * and another thread may hold the lock.
+ */
 static enum stall stalled(struct call *c, const struct group *g,
 			  struct progress *p)
 {

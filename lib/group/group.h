@@ -356,7 +356,7 @@ int group_run(int fd, const struct group_ops *ops,
 /* As soon as it is found; found first and held later, it forks and exits. */
 void hold_process(struct group *g, struct victim *v);
 bool hold_thread(struct group *g, struct victim *v, pid_t tid);
-/* It is to stand; may it still be in the middle of a fork? */
+/* A thread that is to stand and does not: its state; 0: it stands, or has exited. */
 char hold_runs(const struct victim *v, uint64_t tid);
 bool hold_is_ours(const struct group *g, struct victim *v);
 /* Let those that were sent SIGSTOP go on. */

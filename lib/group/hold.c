@@ -87,7 +87,7 @@ static void stop(struct group *g, struct victim *v)
 	victim_signal(v, SIGSTOP);
 }
 
-/* One that is to stand, and may still be in the middle of a fork: its state, or 0. */
+/* Until it stands it may be in the middle of a fork. */
 char hold_runs(const struct victim *v, uint64_t tid)
 {
 	char path[64], state;

@@ -286,8 +286,8 @@ static bool is_another(struct group *g, struct victim *v, uint64_t listed)
 }
 
 /*
- * Nobody uses the address space that its files are on.  That is the end of it, or
- * that of what it was before an execve():
+ * Nothing uses the address space that its files are on any more.  Either the process
+ * has exited, or it has called execve() since they were opened:
  *
  *	we				a child
  *	open its pagemap: the memory

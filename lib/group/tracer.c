@@ -280,7 +280,7 @@ void tracer_loop(struct group *g)
 		else
 			quiet = sys_futex(&g->requests, FUTEX_WAIT, requests,
 					  &ts) == -ETIMEDOUT;
-		/* All workers hang, perhaps; who was let go exits meanwhile. */
+		/* All workers may hang; members that were let go exit meanwhile. */
 		if (quiet)
 			exits_note(g);
 	}

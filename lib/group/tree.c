@@ -245,8 +245,9 @@ static int tree_collect(struct group *g)
 /*
  * Somebody in D state stays as it is, and so does the parent of a vfork()
  * whose child stands: then go on.  A tracee that did not stop is attached all
- * the same, so it is given less.  Who is to stop and still sleeps waits for something
- * in the kernel, and will not soon: SIGKILL ends the fork() that it may be in.
+ * the same, so it is given less.  A thread that is to stop and still sleeps waits for
+ * something in the kernel, and may not stop for long; the fork() that it may be in is
+ * ended by SIGKILL.
  */
 static int64_t patience_ns(const struct group *g)
 {

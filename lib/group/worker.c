@@ -58,7 +58,7 @@ static void work_on(struct worker *w, struct victim *v)
 	struct group *g = w->g;
 
 	w->r.v = v;
-	/* It may hang: those that are done with are let go now. */
+	/* It may hang, so the tracer lets go of the finished ones now. */
 	if (v->hands_off)
 		tracer_wake(g);
 	if (only_let_go(w, v)) {

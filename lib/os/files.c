@@ -15,11 +15,12 @@
  *	and the file stays open in a
  *	caller that lives for months
  *
- * So the files themselves are marked.  What we open for reading also has
- * FILES_MARK, flags that change nothing for a reader, that no security module asks
- * for (as for O_APPEND), and that no program sets on a file it only reads.  The kernel keeps them with the file.
- * When no call of ours is under way in this process, a file with that mark which
- * no prepared target has is one that was left, and is closed.
+ * So the files themselves are marked.  What we open for reading also has the flags
+ * FILES_MARK.  They change nothing for a reader, no security module asks a
+ * permission for them (as for O_APPEND), and no program sets them on a file that it
+ * only reads.  The kernel keeps them with the file.  When no call of ours is under
+ * way in this process, a file with that mark which no prepared target has is one
+ * that was left, and is closed.
  *
  * A call that begins in another thread ends the search; none of its own files
  * is closed:
@@ -44,12 +45,14 @@
 
 #include "os/os.h"
 
+/* Of a millisecond each. */
+#define LOCK_TRIES 200
+
 /*
  * Calls under way that may have files in this process's table; above that, how
  * many have begun, so that one which has begun and ended meanwhile is seen.
  * Each has several files, of the 2^20 that a process may have as a rule.
  */
-#define LOCK_TRIES 200
 #define CALLS_MASK ((1U << 20) - 1)
 #define BEGUN_ONE  (1U << 20)
 

@@ -338,6 +338,8 @@ int release_zombie(struct release *r);
  * helper waits for its order.
  */
 int release_ready(struct release *r, bool keep);
+/* It is late: but a helper that only waits for a CPU gets more, up to a second. */
+bool release_may_wait(struct release *r, int64_t began_ns, int64_t *until_ns);
 void release_end_helper(struct release *r);
 bool release_start_helper(struct release *r, void (*fn)(void *arg));
 /* In a helper, all that release_ready() does. */
@@ -345,8 +347,11 @@ void release_prepare_main(void *arg);
 
 /* standby.c */
 
-/* Start one, and prepare in it: true when that was done in time. */
-bool standby_prepare(struct release *r, int64_t until_ns);
+/*
+ * Start one, and prepare in it: true when that was done in time, as by
+ * release_may_wait().
+ */
+bool standby_prepare(struct release *r, int64_t began_ns, int64_t until_ns);
 /* The order to release; false: there is none that could. */
 bool standby_go(struct release *r);
 /* It is dead, and has done nothing. */

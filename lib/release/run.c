@@ -192,28 +192,35 @@ void release_prepare_main(void *arg)
 	r->v->done = true;
 }
 
-/* A machine that is busy takes longer, and is no reason to do without. */
-static bool run_ahead(struct release *r)
+/* A machine that is busy takes longer, and that is no reason to do without. */
+bool release_may_wait(struct release *r, int64_t began_ns, int64_t *until_ns)
 {
-	int64_t now = now_ns();
-	int64_t last = deadline_min(now + AHEAD_BUSY_NS, r->deadline_ns);
-	int64_t until = deadline_min(now + AHEAD_NS, last);
+	int64_t last = deadline_min(began_ns + AHEAD_BUSY_NS, r->deadline_ns);
+
+	if (*until_ns >= last || !helper_runs(&r->helper))
+		return false;
+	*until_ns = deadline_min(*until_ns + AHEAD_NS, last);
+	return true;
+}
+
+static bool run_ahead(struct release *r, int64_t began_ns)
+{
+	int64_t until_ns = deadline_min(began_ns + AHEAD_NS, r->deadline_ns);
 
 	if (!release_start_helper(r, release_prepare_main))
 		return false;
-	while (helper_wait(&r->helper, until) < 0) {
-		if (until >= last || !helper_runs(&r->helper)) {
-			release_end_helper(r);
-			return false;
-		}
-		until = deadline_min(until + AHEAD_NS, last);
+	while (helper_wait(&r->helper, until_ns) < 0) {
+		if (release_may_wait(r, began_ns, &until_ns))
+			continue;
+		release_end_helper(r);
+		return false;
 	}
 	return true;
 }
 
 int release_ready(struct release *r, bool keep)
 {
-	int64_t until_ns = now_ns() + AHEAD_NS;
+	int64_t now = now_ns();
 	struct victim *v = r->v;
 	struct mrelease_report rep = v->rep;
 	bool ended;
@@ -223,7 +230,9 @@ int release_ready(struct release *r, bool keep)
 		return 0;
 	if (!(r->opts.flags & MRELEASE_DRY_RUN))
 		self_open_claims(&r->self);
-	ended = (keep ? standby_prepare(r, until_ns) : run_ahead(r)) && v->done;
+	ended = (keep ? standby_prepare(r, now, now + AHEAD_NS) :
+			run_ahead(r, now)) &&
+		v->done;
 	v->done = false;
 	if (!ended) {
 		v->rep = rep;

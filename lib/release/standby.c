@@ -45,7 +45,7 @@ static void standby_main(void *arg)
 	release_one(r);
 }
 
-bool standby_prepare(struct release *r, int64_t until_ns)
+bool standby_prepare(struct release *r, int64_t began_ns, int64_t until_ns)
 {
 	r->standby = STANDBY_PREPARES;
 	if (!release_start_helper(r, standby_main)) {
@@ -60,6 +60,8 @@ bool standby_prepare(struct release *r, int64_t until_ns)
 		};
 
 		/* One that was killed tells nobody: the time is short. */
+		if (left <= 0 && release_may_wait(r, began_ns, &until_ns))
+			continue;
 		if (left <= 0)
 			break;
 		sys_futex(&r->standby, FUTEX_WAIT, STANDBY_PREPARES, &ts);
