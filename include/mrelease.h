@@ -48,8 +48,9 @@ extern "C" {
 #define MRELEASE_DRY_RUN (1u << 4)
 /** Return once the memory is verified; do not wait for the exit. */
 #define MRELEASE_NO_WAIT_EXIT (1u << 5)
-/** mrelease_prepare(): the helper process is started, and waits.  It ends with
- *  the thread that called; others do not heed this flag. */
+/** mrelease_prepare(): the helper process is started, and waits.  It exits when
+ *  the thread that called does, and has the credentials of that call: drop
+ *  privileges first.  All other functions ignore this flag. */
 #define MRELEASE_STANDBY (1u << 6)
 
 /** Deadline value: wait for as long as it takes. */

@@ -183,6 +183,7 @@ static void see_exits(struct worker *w)
 		tracer_wake(g);
 	/* One that was killed with a member in hand finishes nothing any more. */
 	while (workers_work(g) && now_ns() < w->r.deadline_ns) {
+		helper_needs_host(&w->helper);
 		for (size_t i = 0; i < g->nr; i++)
 			if (see_exit(w, g->victims[i]))
 				pause_ns = NSEC_PER_MSEC;
@@ -198,7 +199,7 @@ static void worker_main(void *arg)
 
 	sys_setpriority(PRIO_PROCESS, 0, -20);
 	while (!__atomic_load_n(&g->go, __ATOMIC_ACQUIRE))
-		sys_futex(&g->go, FUTEX_WAIT, 0, NULL);
+		helper_wait_tick(&w->helper, &g->go, 0);
 	if (g->go != 1)
 		return;
 	cpus_go(&w->r.cpus, w->nr);
@@ -227,7 +228,7 @@ static void worker_init(struct group *g, struct worker *w, unsigned int nr)
 	w->r.scratch = &w->scratch;
 	if (g->base.opts.flags & MRELEASE_EVICT_CACHE)
 		w->r.cache = &w->cache;
-	w->r.in_helper = true;
+	w->r.in_helper = &w->helper;
 	w->r.unpin = tracer_unpin;
 	w->r.alive_workers = alive_workers;
 	w->r.second.pid = 0;

@@ -122,14 +122,17 @@ static int pid_of_dir(struct victim *v, int fd, pid_t *ret_pid)
 	return 0;
 }
 
-/* Before Linux 6.13.  -1: reaped.  0: not in our PID namespace. */
+/*
+ * Before Linux 6.13, by the descriptors of this thread, which may have some of its
+ * own.  -1: reaped.  0: not in our PID namespace.
+ */
 static int pid_by_fdinfo(int fd, pid_t *ret_pid)
 {
 	char path[64], buf[1024];
 	uint64_t flags;
 	long len;
 
-	path_number(path, "/proc/self/fdinfo/", fd, "");
+	path_number(path, "/proc/thread-self/fdinfo/", fd, "");
 	len = read_file(AT_FDCWD, path, buf, sizeof(buf));
 	if (len < 0)
 		return len == -ENOENT ? -EBADF : (int)len;

@@ -8,6 +8,10 @@
 
 /* Pages of a mapping that are asked who else has them. */
 #define PROBES 16
+/* And so many mappings of one object. */
+#define MAX_PROBES 256
+/* Between two questions whether there is time left. */
+#define BUDGET_LINES 64
 
 void objects_init(struct objects *o)
 {
@@ -285,6 +289,9 @@ static void probe(struct object *ob, const struct victim *v,
 		ob->mappings += maps_probe(ob, v, m);
 		return;
 	}
+	if (ob->probes == MAX_PROBES)
+		return;
+	ob->probes++;
 	for (unsigned int i = 0; i < PROBES; i++) {
 		uint64_t at = pages * i / PROBES, word;
 
@@ -326,8 +333,11 @@ void objects_forget(struct objects *o, struct victim *v)
 	close_keep(&o->watch_fd);
 }
 
-void objects_collect(struct objects *o, struct victim *v, struct scratch *s)
+void objects_collect(struct objects *o, struct victim *v, struct scratch *s,
+		     const struct budget *b)
 {
+	unsigned int lines = 0;
+
 	const struct mrelease_entry *k = v->rep.kinds;
 	bool looked = false;
 	const char *line;
@@ -348,6 +358,11 @@ void objects_collect(struct objects *o, struct victim *v, struct scratch *s)
 
 		/* Set by the first line: an exited process has none, and nothing is known. */
 		v->linked = true;
+		/* Somebody waits for the kill; what is left cannot be told. */
+		if (!(++lines % BUDGET_LINES) && budget_spent(b)) {
+			o->more = true;
+			return;
+		}
 		if (parse_mapping(line, len, &m) < 0 || m.major ||
 		    (!m.inode && !named(&m, "/SYSV")))
 			continue;

@@ -12,6 +12,7 @@
 
 struct victim;
 struct scratch;
+struct budget;
 
 #define MAX_OBJECTS 512
 #define MAX_LINKS   4096
@@ -85,6 +86,8 @@ struct object {
 	uint32_t mappings;
 	uint64_t probe_offset;
 	uint64_t probe_frame;
+	/* Mappings in which no such page was found. */
+	unsigned int probes;
 	bool hugetlb;
 	bool sysv;
 	bool linked;
@@ -151,7 +154,8 @@ void objects_close(struct objects *o);
 /* One of the files that it closes. */
 bool objects_have_fd(const struct objects *o, int fd);
 /* While its address space is whole: what of such it maps. */
-void objects_collect(struct objects *o, struct victim *v, struct scratch *s);
+void objects_collect(struct objects *o, struct victim *v, struct scratch *s,
+		     const struct budget *b);
 /* Of the only victim: it is to be looked at anew. */
 void objects_forget(struct objects *o, struct victim *v);
 /* All victims are known: who else maps each of them? */

@@ -212,6 +212,8 @@ void verdict_add(struct mrelease_report *rep, const struct mrelease_report *m);
 int opts_check(const struct mrelease_opts *in, struct mrelease_opts *out);
 void report_out(const struct mrelease_report *in, struct mrelease_report *out);
 int report_error(int error, struct mrelease_report *out);
+/* Of a struct that the caller has filled in: more is a size that was not set. */
+#define STRUCT_MAX 4096
 bool report_ok(const struct mrelease_report *out);
 
 /* release.c */
@@ -232,6 +234,11 @@ enum killer {
 	KILLER_NOBODY,
 	KILLER_HELPER,
 	KILLER_CALLER,
+};
+
+struct credentials {
+	uid_t euid;
+	uint64_t effective;
 };
 
 struct release {
@@ -265,6 +272,7 @@ struct release {
 	struct helper helper;
 	/* enum standby, a futex: that helper was started ahead (standby.c). */
 	uint32_t standby;
+	struct credentials standby_as;
 	/* Does the release have that process for another victim?  NULL: no. */
 	bool (*has_victim)(const void *group, pid_t pid);
 	const void *group;
@@ -295,8 +303,8 @@ struct release {
 	bool traces;
 	/* Robust lists are only looked at: nobody is waited for. */
 	bool look_only;
-	/* We run in a helper of our own: may trace, may change affinity. */
-	bool in_helper;
+	/* That we run in, and so may trace and change affinity; NULL: none. */
+	const struct helper *in_helper;
 	/* Pins belong to another process: ask it. */
 	int (*unpin)(struct release *r, struct victim *v, unsigned int pin);
 	/* Workers of a group that live, a bit each; NULL: there are none. */

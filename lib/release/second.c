@@ -72,7 +72,8 @@ static void second_main(void *arg)
 	for (;;) {
 		while (!(order = __atomic_load_n(&r->second_go,
 						 __ATOMIC_ACQUIRE)))
-			sys_futex(&r->second_go, FUTEX_WAIT, 0, NULL);
+			helper_wait_tick(&r->second, &r->second_go,
+					 SECOND_WAIT);
 		if (order != SECOND_READ)
 			break;
 		read->ret = read_now(r->v, read->tid, read->remote, read->head,

@@ -27,9 +27,10 @@ static void count_objects(struct release *r, struct victim *v)
 void verdict_count(struct release *r, struct victim *v, int64_t until_ns)
 {
 	const struct budget b = { cpu_ns() + COUNT_CPU_NS, until_ns };
+	const struct budget mappings = { MRELEASE_NO_DEADLINE, until_ns };
 
 	if (r->objects) {
-		objects_collect(r->objects, v, r->scratch);
+		objects_collect(r->objects, v, r->scratch, &mappings);
 		objects_resolve(r->objects);
 		/* Neither for a dry run nor ahead of the release. */
 		if (v->claimed)
