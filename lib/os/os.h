@@ -248,6 +248,9 @@ void dents_open(struct dents *d, int fd, char *buf, size_t size);
 const struct dirent64 *dents_next(struct dents *d);
 /* The next that is a number; 0: there is none. */
 pid_t dents_pid(struct dents *d);
+/* fn for each number, from the beginning on; 1: it has said so. */
+int dents_numbers(int fd, char *buf, size_t size,
+		  int (*fn)(void *arg, pid_t nr), void *arg);
 /* The next one is there without a system call. */
 bool dents_in_hand(const struct dents *d);
 

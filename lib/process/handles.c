@@ -224,7 +224,7 @@ int victim_complete(struct victim *v)
  * address space has no users.  If the main thread has left the address space, its files
  * tell nothing, and those of a live thread are used.
  */
-static int open_handles(struct victim *v, const struct proc_stat *st)
+int victim_open_memory(struct victim *v, const struct proc_stat *st)
 {
 	/* The files of a zombie belong to root: an ordinary user gets EACCES, not ESRCH. */
 	if (st->state == 'Z' && st->threads > 1)
@@ -343,7 +343,7 @@ int victim_handles(struct victim *v)
 		return ret == -ESRCH ? victim_gone(v) : ret;
 	v->start_time = st.start_time;
 	v->start_stack = st.start_stack;
-	return open_handles(v, &st);
+	return victim_open_memory(v, &st);
 }
 
 /*

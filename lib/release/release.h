@@ -47,10 +47,6 @@ bool robust_matters(struct release *r, const struct victim *v);
 
 /* 0: it may be reaped.  -EBUSY: that would take the list of another one. */
 int others_settle(struct release *r, struct victim *v);
-/* One of its threads that has the memory, and what is mapped there; 0: none. */
-pid_t user_of(const struct victim *v, uint64_t *ret_pages);
-/* A thread of pid in memory of that size (0: any size, told then); 0: none. */
-pid_t user_in(int proc_fd, pid_t pid, uint64_t *pages);
 /* Once for many victims: which of them are nobody else's (v->alone)? */
 void others_look(struct release *r, struct victim **victims, size_t nr);
 

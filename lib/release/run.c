@@ -282,7 +282,8 @@ static bool hangs(const struct victim *v)
 	if (victim_wait_exit(v, now_ns() + ALONE_NS) > 0 ||
 	    victim_status(v, &st) < 0)
 		return false;
-	return st.state != 'R' && st.state != 'Z';
+	/* Of the main thread: of a zombie the others may sleep on. */
+	return st.state != 'R' && (st.state != 'Z' || st.threads > 1);
 }
 
 static bool begin(struct release *r)
