@@ -218,7 +218,7 @@ enum mrelease_reason {
 	MRELEASE_REASON_IN_USE,
 	/** It has a name: a file in tmpfs or hugetlbfs, a System V segment. */
 	MRELEASE_REASON_LINKED,
-	/** Pinned for a device or io_uring. */
+	/** Pinned for a device or io_uring, or in a pipe or the like. */
 	MRELEASE_REASON_PINNED,
 	/** The memory controller still charges it. */
 	MRELEASE_REASON_CHARGED,

@@ -25,9 +25,9 @@ static void count_one(struct group *g, struct victim *v, const struct budget *b)
 	if (v->maps_fd < 0)
 		victim_complete(v);
 	if (v->kinship.next)
-		account_glance(v, &g->scratch, b);
+		account_glance(v, &g->objects, &g->scratch, b);
 	else
-		account_count(v, &g->scratch, b);
+		account_count(v, &g->objects, &g->scratch, b);
 	group_touch(g, 0);
 	if (g->thin)
 		victim_thin(v);
@@ -94,6 +94,7 @@ static void collect_objects(struct group *g, const struct budget *b)
 {
 	struct objects *o = &g->objects;
 
+	o->held.members = g->nr;
 	for (size_t i = 0; i < g->nr; i++) {
 		struct victim *v = g->victims[i];
 

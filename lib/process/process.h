@@ -360,11 +360,12 @@ bool budget_spent(const struct budget *b);
 /*
  * Before anything of it is unmapped: what of its anonymous memory nobody else
  * maps.  A glance is a small sample; a count reads more where that finds
- * shared pages.
+ * shared pages.  Of its pages frames are noted (pins.c), if o is not NULL.
  */
-void account_glance(struct victim *v, struct scratch *s,
+void account_glance(struct victim *v, struct objects *o, struct scratch *s,
 		    const struct budget *b);
-void account_count(struct victim *v, struct scratch *s, const struct budget *b);
+void account_count(struct victim *v, struct objects *o, struct scratch *s,
+		   const struct budget *b);
 /* After a glance: read more; if it has kin, compare what is shared. */
 void account_compare(struct victim *v, struct scratch *s, struct kin *kin,
 		     const struct budget *b);
@@ -443,8 +444,19 @@ void pins_note(struct objects *o, struct victim *v);
 void pins_note_object(struct objects *o, struct object *ob,
 		      const struct victim *v, const struct mapping *m);
 /* Of its bytes of a kind, what is held after its exit; UINT64_MAX: cannot tell. */
-uint64_t pins_held(const struct objects *o, const struct victim *v,
+uint64_t pins_held(struct objects *o, const struct victim *v,
 		   enum held_type type, uint64_t bytes, uint64_t *ret_unsure);
+
+/*
+ * Of a process without them, and so many bytes, in so many words of pagemap at
+ * most: frames are noted of the words that are handed over then.
+ */
+void pins_sample(struct objects *o, struct victim *v, uint64_t bytes,
+		 uint64_t words);
+void pins_sample_word(struct objects *o, struct victim *v, uint64_t word);
+/* What of its bytes is held by references of others; 0, too, if it cannot be told. */
+uint64_t pins_referenced(struct objects *o, const struct victim *v,
+			 uint64_t bytes, uint64_t *ret_unsure);
 
 /* claim.c: of several releases of a process, one reports its memory */
 
