@@ -89,6 +89,14 @@ static void add_internal(struct objects *o, unsigned int flags)
  * The mount point, below the root of that process.  A directory above it may be
  * on a server that does not answer, and the walk through it sleeps so that SIGKILL
  * does not wake it.  The kernel knows the way to what is mounted, if it asks nobody.
+ *
+ * And the mount is not really opened, but named (O_PATH):
+ *
+ *	helper				a victim with fanotify(7) on the mount
+ *	holds it in its exit stop
+ *	open(): waits for its answer
+ *					stands: does not answer, and cannot
+ *					close its group
  */
 static int open_mount(const struct victim *v, const struct mount_line *m)
 {
@@ -106,11 +114,10 @@ static int open_mount(const struct victim *v, const struct mount_line *m)
 	root = sys_openat(v->dir_fd, "root", O_PATH | O_DIRECTORY);
 	if (root < 0)
 		return root;
-	fd = sys_open_cached(root, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+	fd = sys_open_cached(root, path, O_PATH | O_DIRECTORY);
 	/* Before Linux 5.12. */
 	if (fd == -ENOSYS || fd == -EINVAL || fd == -EPERM)
-		fd = sys_openat(root, path,
-				O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+		fd = sys_openat(root, path, O_PATH | O_DIRECTORY);
 	if (fd >= 0 &&
 	    (sys_statx(fd, "", AT_EMPTY_PATH, STATX_INO, &stx) < 0 ||
 	     stx.stx_dev_major != m->major || stx.stx_dev_minor != m->minor))

@@ -124,6 +124,7 @@ struct object {
 	/* bytes are known; or else what its owners can have of it, at most. */
 	bool sized;
 	uint64_t guess;
+	/* A memfd; or O_PATH of the mount point. */
 	int mount_fd;
 	uint32_t handle_bytes;
 	int32_t handle_type;

@@ -64,6 +64,8 @@ enum second_order {
 	SECOND_REAP,
 	SECOND_STOP,
 	SECOND_READ,
+	SECOND_CPUS,
+	SECOND_OPEN,
 };
 
 /* What it reads, and where to: it may be written long after nobody waits. */
@@ -71,6 +73,10 @@ struct second_read {
 	pid_t tid;
 	unsigned int nr;
 	struct iovec remote[MANY_THREADS];
+	/* Or what it opens, below the victim's directory. */
+	int dir_fd;
+	int flags;
+	char path[64];
 	struct robust_head head[MANY_THREADS];
 	long ret;
 };
@@ -80,6 +86,11 @@ void release_start_second(struct release *r, struct victim *v);
 /* Where there is one: it begins. */
 void second_reaps(struct release *r);
 void second_stop(struct release *r);
+/* cpus_online(), 0 where it cannot be told; a tracer does not open the file itself. */
+unsigned int second_cpus(struct release *r);
+/* A file that the victim may watch: a tracer has it opened, and not for long. */
+int second_open(struct release *r, const struct victim *v, const char *path,
+		int flags);
 /*
  * Heads of robust lists, by the number of a thread (many) or through mem (one, 0
  * for the number); bytes, or -errno.  A tracer never sleeps in it for good:
@@ -159,6 +170,7 @@ enum local_is local_device(struct local *l, uint32_t major, uint32_t minor,
 /* cache.c */
 
 struct cache_range {
+	/* O_PATH, to be opened later; or open. */
 	int fd;
 	bool owner;
 	uint32_t major;
@@ -175,12 +187,15 @@ struct cache_range {
 struct cache {
 	/* Evicted by the reaping itself (series.c), or by us afterwards. */
 	bool by_kernel;
+	/* Files are opened when they are evicted: the table is our own. */
+	bool later;
 	struct local local;
 	unsigned int nr;
 	struct cache_range ranges[1024];
 };
 
-void cache_open(struct cache *c, struct victim *v, struct scratch *s);
+void cache_open(struct release *r, struct victim *v, struct scratch *s);
+/* Once the mappings are gone; later: and it is let go, since this may wait for it. */
 void cache_evict(struct cache *c, struct victim *v);
 void cache_close(struct cache *c);
 
