@@ -34,7 +34,7 @@
 #endif
 /* RESOLVE_CACHED of <linux/openat2.h>, Linux 5.12. */
 #define RESOLVE_CACHED_ 0x20
-/* Linux 5.11. */
+/* Linux 5.9. */
 #ifndef CLOSE_RANGE_UNSHARE
 #define CLOSE_RANGE_UNSHARE (1U << 1)
 #endif
