@@ -45,7 +45,7 @@ extern "C" {
 #define MRELEASE_KILL_SHARERS (1u << 2)
 /** Allow an ancestor of the caller as a target (never the caller itself). */
 #define MRELEASE_ALLOW_ANCESTOR (1u << 3)
-/** Signal nobody: check and fill in the report only. */
+/** Send no signal: check and fill in the report only. */
 #define MRELEASE_DRY_RUN (1u << 4)
 /** Return once the memory is verified; do not wait for the exit. */
 #define MRELEASE_NO_WAIT_EXIT (1u << 5)
