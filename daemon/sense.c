@@ -103,6 +103,7 @@ static int open_cgroup(struct sense *s, const char *cgroup)
 		[SENSE_HIGH] = "memory.high",
 		[SENSE_SWAP_USAGE] = "memory.swap.current",
 		[SENSE_SWAP_LIMIT] = "memory.swap.max",
+		[SENSE_SWAP_HIGH] = "memory.swap.high",
 		[SENSE_STAT] = "memory.stat",
 		[SENSE_EVENTS] = "memory.events",
 	};
@@ -214,34 +215,43 @@ static uint64_t minus(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
+void sense_limit_swap(uint64_t limit, uint64_t usage, struct snapshot *snap)
+{
+	if (limit < snap->swap_total_bytes)
+		snap->swap_total_bytes = limit;
+	limit = minus(limit, usage);
+	if (limit < snap->swap_free_bytes)
+		snap->swap_free_bytes = limit;
+}
+
 /* Its swap is the machine's, but for a limit. */
 static void read_swap(struct sense *s, uint64_t usage, uint64_t limit,
 		      struct snapshot *snap)
 {
-	uint64_t swap_usage, swap_limit;
+	uint64_t swap_usage, swap_limit, swap_high;
 
-	if (read_number(s, SENSE_SWAP_USAGE, &swap_usage) ||
-	    read_number(s, SENSE_SWAP_LIMIT, &swap_limit) ||
-	    swap_limit >= (uint64_t)1 << 60)
+	if (read_number(s, SENSE_SWAP_USAGE, &swap_usage))
+		return;
+	if (read_number(s, SENSE_SWAP_LIMIT, &swap_limit))
+		swap_limit = NO_LIMIT;
+	if (!read_number(s, SENSE_SWAP_HIGH, &swap_high) &&
+	    swap_high < swap_limit)
+		swap_limit = swap_high;
+	if (swap_limit >= NO_LIMIT)
 		return;
 	/* v1 counts memory and swap in one. */
 	if (s->v1) {
 		swap_limit = minus(swap_limit, limit);
 		swap_usage = minus(swap_usage, usage);
 	}
-	if (swap_limit >= snap->swap_total_bytes)
-		swap_limit = snap->swap_total_bytes;
-	snap->swap_total_bytes = swap_limit;
-	swap_limit = minus(swap_limit, swap_usage);
-	if (swap_limit < snap->swap_free_bytes)
-		snap->swap_free_bytes = swap_limit;
+	sense_limit_swap(swap_limit, swap_usage, snap);
 }
 
 /* The limit is what is there, unless the machine has less. */
 static int read_cgroup(struct sense *s, struct snapshot *snap)
 {
-	uint64_t usage, limit, high, machine = snap->total_bytes;
-	uint64_t inactive = 0, active = 0;
+	uint64_t usage, limit, high, inactive = 0, active = 0;
+	const struct snapshot machine = *snap;
 	const char *t = s->v1 ? "total_" : "";
 	char name[40];
 	int ret;
@@ -253,8 +263,8 @@ static int read_cgroup(struct sense *s, struct snapshot *snap)
 	ret = read_number(s, SENSE_USAGE, &usage);
 	if (ret)
 		return ret < 0 ? ret : -EIO;
-	if (read_number(s, SENSE_LIMIT, &limit) || limit > machine)
-		limit = machine;
+	if (read_number(s, SENSE_LIMIT, &limit) || limit > machine.total_bytes)
+		limit = machine.total_bytes;
 	if (!read_number(s, SENSE_HIGH, &high) && high < limit)
 		limit = high;
 	read_swap(s, usage, limit, snap);
@@ -282,7 +292,12 @@ static int read_cgroup(struct sense *s, struct snapshot *snap)
 	snap->available_bytes = snap->free_bytes + inactive + active / 2;
 	if (snap->available_bytes > limit)
 		snap->available_bytes = limit;
-	above_read(s, machine, snap);
+	above_read(s, machine.total_bytes, snap);
+	/* No limit promises what the machine itself has not got. */
+	if (machine.free_bytes < snap->free_bytes)
+		snap->free_bytes = machine.free_bytes;
+	if (machine.available_bytes < snap->available_bytes)
+		snap->available_bytes = machine.available_bytes;
 	snap->has |= SNAPSHOT_CGROUP;
 	return 0;
 }

@@ -23,17 +23,26 @@ enum sense_file {
 	SENSE_HIGH,
 	SENSE_SWAP_USAGE,
 	SENSE_SWAP_LIMIT,
+	/* v2: the same for who is swapped out. */
+	SENSE_SWAP_HIGH,
 	SENSE_STAT,
 	SENSE_EVENTS,
 	SENSE_FILES,
 };
 
 #define MAX_ABOVE 16
+/* v1 has 2^63, less a page, where there is no limit. */
+#define NO_LIMIT ((uint64_t)1 << 60)
 
+/* One cgroup above; -1: it has no such limit, and what belongs to it is not read. */
 struct sense_above {
 	int usage_fd;
-	int limit_fd;
 	int stat_fd;
+	int limit_fd;
+	int high_fd;
+	int swap_usage_fd;
+	int swap_limit_fd;
+	int swap_high_fd;
 };
 
 struct sense {
@@ -67,9 +76,12 @@ int sense_read(struct sense *s, struct snapshot *ret);
 int sense_arm(struct sense *s, const char *root, unsigned int stall_us,
 	      unsigned int window_us);
 
+/* @limit of swap, of which @usage is taken, is all that there is; into @snap. */
+void sense_limit_swap(uint64_t limit, uint64_t usage, struct snapshot *snap);
+
 /*
- * above.c: the least of what the limits above leave, into @snap; of cgroups that have
- * one, less than @machine, when they are opened.
+ * above.c: the least of what the limits above leave, of memory and of swap, into
+ * @snap; of cgroups that have one when they are opened, of memory one below @machine.
  */
 void above_open(struct sense *s, uint64_t machine);
 void above_close(struct sense *s);
