@@ -154,7 +154,7 @@ static void prepare(struct mreleased *d)
 	view.history = d->history.s;
 	view.nr_history = d->history.nr;
 	view.config = &d->config.policy;
-	choose_victim(&view, d->scratch, 0, &ch);
+	choose_victim(&view, d->scratch, LEVEL_NEAR, 0, &ch);
 }
 
 /* What has changed since the sweep, of those with open files. */

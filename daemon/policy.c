@@ -366,7 +366,7 @@ static void choose_and_act(const struct policy_view *v,
 {
 	struct choice ch;
 
-	choose_victim(v, scratch, d->need_bytes, &ch);
+	choose_victim(v, scratch, d->level, d->need_bytes, &ch);
 	d->second = ch.second;
 	if (ch.victim < 0) {
 		d->reason = ch.reason;

@@ -285,8 +285,8 @@ struct choice {
 };
 
 void choose_victim(const struct policy_view *view,
-		   struct policy_scratch *scratch, uint64_t need_bytes,
-		   struct choice *ret);
+		   struct policy_scratch *scratch, enum policy_level level,
+		   uint64_t need_bytes, struct choice *ret);
 /* What would come back, as far as numbers tell. */
 uint64_t candidate_gain(const struct candidate *c);
 /* May it be chosen, and would it help? */
