@@ -40,8 +40,10 @@ static void put(enum sink_kind where, const char *format, ...)
 void earlyoom_start(const struct snapshot *s, const struct policy_config *c)
 {
 	put(SINK_ERROR,
-	    "mem total: %4" PRIu64 " MiB, swap total: %4" PRIu64 " MiB\n",
-	    s->total_bytes >> 20, s->swap_total_bytes >> 20);
+	    "mem total: %4" PRIu64 " MiB, user mem total: %4" PRIu64
+	    " MiB, swap total: %4" PRIu64 " MiB\n",
+	    s->machine_bytes >> 20, s->total_bytes >> 20,
+	    s->swap_total_bytes >> 20);
 	put(SINK_ERROR,
 	    "sending SIGTERM when mem avail <= %5.2f%% and swap free <= "
 	    "%5.2f%%,\n"

@@ -47,6 +47,7 @@ int mreleased_open(struct mreleased *d)
 	ret = sense_open(&d->sense, cgroup, "");
 	if (ret)
 		return ret;
+	d->sense.user_total = d->config.earlyoom;
 	/* v1 has no pressure of a cgroup's own: then we look more often. */
 	sense_arm(&d->sense, "", TRIGGER_US, WINDOW_US);
 	ret = table_open(&d->table, "", d->sense.cgroup_fd, cgroup,

@@ -10,12 +10,32 @@
 #include "sense.h"
 #include "text.h"
 
+/* Linux 4.19 sums them up.  Before, there are those of the default size. */
+static uint64_t huge_pages(const char *text)
+{
+	uint64_t bytes, pages, size;
+
+	if (text_field(text, "Hugetlb", &bytes))
+		return bytes;
+	if (!text_field(text, "HugePages_Total", &pages) ||
+	    !text_field(text, "Hugepagesize", &size) ||
+	    __builtin_mul_overflow(pages, size, &bytes))
+		return 0;
+	return bytes;
+}
+
 int sense_parse_meminfo(const char *text, struct snapshot *s)
 {
 	uint64_t cached = 0, buffers = 0, swap_cached = 0;
 
-	if (!text_field(text, "MemTotal", &s->total_bytes) || !s->total_bytes)
+	if (!text_field(text, "MemTotal", &s->machine_bytes) ||
+	    !s->machine_bytes)
 		return -EINVAL;
+	/* A pool that is set aside is memory for nothing else. */
+	s->hugetlb_bytes = huge_pages(text);
+	s->total_bytes = s->machine_bytes;
+	if (s->hugetlb_bytes < s->total_bytes)
+		s->total_bytes -= s->hugetlb_bytes;
 	text_field(text, "MemFree", &s->free_bytes);
 	text_field(text, "Cached", &cached);
 	text_field(text, "Buffers", &buffers);
@@ -25,7 +45,6 @@ int sense_parse_meminfo(const char *text, struct snapshot *s)
 	text_field(text, "AnonPages", &s->anon_bytes);
 	text_field(text, "Shmem", &s->shmem_bytes);
 	text_field(text, "Mapped", &s->mapped_bytes);
-	text_field(text, "Hugetlb", &s->hugetlb_bytes);
 	text_field(text, "SUnreclaim", &s->slab_bytes);
 	s->cache_bytes = cached + buffers;
 	s->cache_bytes -= s->shmem_bytes < s->cache_bytes ? s->shmem_bytes :
@@ -319,6 +338,8 @@ int sense_read(struct sense *s, struct snapshot *ret)
 		sense_parse_vmstat(s->buf, &snap);
 	if (s->cgroup_fd >= 0)
 		error = read_cgroup(s, &snap);
+	else if (s->user_total && snap.available_bytes + snap.anon_bytes)
+		snap.total_bytes = snap.available_bytes + snap.anon_bytes;
 	if (error)
 		return error;
 	if (s->fds[SENSE_PRESSURE] >= 0 &&

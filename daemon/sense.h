@@ -58,6 +58,11 @@ struct sense {
 	/* Directory of the cgroup, -1: the whole machine. */
 	int cgroup_fd;
 	bool v1;
+	/*
+	 * As earlyoom counts since 1.8: of the machine, all memory is what is
+	 * available and what processes have.  Set it when it is open.
+	 */
+	bool user_total;
 	char buf[16384];
 };
 

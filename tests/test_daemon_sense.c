@@ -225,6 +225,57 @@ static void test_v1_above(void **state)
 	expect_numbers("p/a", 1024, 4, 200, 170);
 }
 
+/* Half of 64 GiB are set aside for huge pages, or nearly all: no 5 % of that. */
+static void test_huge_pages(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t total;
+	} cases[] = {
+		{ "Hugetlb: 60817408 kB\n", 6144 },
+		{ "HugePages_Total: 1024\nHugepagesize: 2048 kB\n", 63488 },
+		/* Those of another size are in the sum only. */
+		{ "HugePages_Total: 1024\nHugepagesize: 2048 kB\n"
+		  "Hugetlb: 60817408 kB\n",
+		  6144 },
+		{ "Hugetlb: 0 kB\n", 65536 },
+		{ "HugePages_Total: 99999999999999999\nHugepagesize: 1048576 kB\n",
+		  65536 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char text[512];
+
+		snprintf(text, sizeof(text),
+			 "MemTotal: 67108864 kB\nMemAvailable: 3145728 kB\n"
+			 "SwapTotal: 0 kB\nSwapFree: 0 kB\n%s",
+			 cases[i].text);
+		put("proc/meminfo", text);
+		expect_numbers(NULL, cases[i].total, 3072, 0, 0);
+	}
+	/* Nor has a cgroup without a limit more. */
+	put("proc/meminfo", "MemTotal: 67108864 kB\nHugetlb: 60817408 kB\n"
+			    "MemAvailable: 3145728 kB\n");
+	put_v2("a");
+	expect_numbers("a", 6144, 3072, 0, 0);
+}
+
+/* Called by its name: what processes could have, not what the kernel took. */
+static void test_earlyoom_total(void **state)
+{
+	struct snapshot s;
+
+	(void)state;
+	put_machine(2048, 0);
+	assert_int_equal(sense_open(&sense, NULL, root), 0);
+	sense.user_total = true;
+	assert_int_equal(sense_read(&sense, &s), 0);
+	sense_close(&sense);
+	assert_true(s.total_bytes == 3072 * MIB);
+	assert_true(s.machine_bytes == 16384 * MIB);
+}
+
 #define sense_test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -234,6 +285,8 @@ int main(void)
 		sense_test(test_high_above),
 		sense_test(test_swap_above),
 		sense_test(test_v1_above),
+		sense_test(test_huge_pages),
+		sense_test(test_earlyoom_total),
 	};
 
 	cmocka_set_test_filter(getenv("MRELEASE_TEST"));
