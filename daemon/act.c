@@ -15,8 +15,7 @@
 #include "text.h"
 
 /* The library has this long to send SIGKILL before we do. */
-#define PUSH_NS	    (300 * NS_PER_MS)
-#define DEADLINE_NS (30 * NS_PER_S)
+#define PUSH_NS (300 * NS_PER_MS)
 /* And this long to pin the victim, before its process group is killed. */
 #define GROUP_NS   (10 * NS_PER_MS)
 #define STACK_SIZE (256 * 1024)
@@ -33,7 +32,7 @@ static void run(struct release *r)
 	int64_t began = clock_ns();
 
 	r->report = (struct mrelease_report){ .size = sizeof(r->report) };
-	opts.deadline_ns = began + DEADLINE_NS;
+	opts.deadline_ns = began + RELEASE_DEADLINE_NS;
 	if (r->victim.cgroup_fd >= 0)
 		r->ret = mrelease_cgroup(r->victim.cgroup_fd, &opts, &r->report,
 					 NULL, NULL);
