@@ -347,6 +347,60 @@ static void test_one_too_many(void **state)
 	rmdir(dir);
 }
 
+static void set_dry_run(const char *path, const char *value)
+{
+	FILE *f = fopen(path, "we");
+
+	assert_non_null(f);
+	fprintf(f, "[Daemon]\nDryRun=%s\n", value);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* A dry run may be beside it; by a change of mind there are not two that kill. */
+static void test_dry_run_beside(void **state)
+{
+	char dir[] = "/tmp/mreleased-test-XXXXXX", sock[64], conf[64];
+	static struct daemon first, second;
+	char command[2 * PATH_MAX];
+	int status;
+
+	(void)state;
+	need_root();
+	assert_non_null(mkdtemp(dir));
+	snprintf(sock, sizeof(sock), "%s/status", dir);
+	snprintf(conf, sizeof(conf), "%s/conf", dir);
+	whole_machine = true;
+	start_daemon(NULL, "-o", "Never=comm:.", "--status-socket", sock, NULL);
+	first = daemon_run;
+	set_dry_run(conf, "yes");
+	start_daemon(NULL, "--config", conf, "-o", "Never=comm:.",
+		     "--status-socket", sock, NULL);
+	set_dry_run(conf, "no");
+	kill(daemon_run.pid, SIGHUP);
+	expect_said("another mreleased watches this machine");
+	expect_said("going on with the old configuration");
+	second = daemon_run;
+	daemon_run = first;
+	stop_daemon();
+	daemon_run = second;
+	whole_machine = true;
+	kill(daemon_run.pid, SIGHUP);
+	expect_said("configuration read again");
+	/* Now it is the one, and there is no room for another. */
+	snprintf(command, sizeof(command),
+		 "timeout 10 '%s' --config /dev/null -o Never=comm:. "
+		 "--status-socket %s 2>/dev/null",
+		 beside("../mreleased"), sock);
+	status = system(command);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 1);
+	stop_daemon();
+	unlink(conf);
+	strcat(sock, ".lock");
+	unlink(sock);
+	rmdir(dir);
+}
+
 /* What the unit leaves open, as systemd counts it: tenths. */
 static void test_exposure(void **state)
 {
@@ -380,6 +434,7 @@ int main(void)
 		harness_test(test_guests),
 		harness_test(test_cgroup_gone),
 		harness_test(test_one_too_many),
+		harness_test(test_dry_run_beside),
 		harness_test(test_exposure),
 	};
 
