@@ -122,6 +122,7 @@ static int take(struct act *a, struct release *r, const struct victim *v)
 	r->victim = *v;
 	r->used = true;
 	r->finished = r->told = r->pushed = r->group_killed = false;
+	r->ordered = r->killed = r->counted = false;
 	r->view = (struct release_view){
 		.pid = v->pid,
 		.expected_bytes = v->expected_bytes,
@@ -162,6 +163,7 @@ int act_kill(struct act *a, struct release *r, const struct victim *v)
 	if (ret)
 		return ret;
 	r->signalled_ns = 0;
+	r->ordered = true;
 	go(r);
 	return 0;
 }
@@ -194,6 +196,7 @@ int act_cgroup_unseen(int cgroup_fd)
 void act_escalate(struct act *a, struct release *r)
 {
 	(void)a;
+	r->ordered = true;
 	go(r);
 }
 
@@ -208,6 +211,9 @@ static void account(struct release *r, int64_t now_ns)
 {
 	const struct mrelease_report *rep = &r->report;
 
+	r->killed |= r->ret >= 0 && (rep->result == MRELEASE_RELEASED ||
+				     rep->result == MRELEASE_EXITED ||
+				     rep->result == MRELEASE_UNCONFIRMED);
 	r->view.phase = RELEASE_DONE;
 	r->view.done_ns = now_ns;
 	r->view.released_bytes = rep->released_bytes;
@@ -282,7 +288,7 @@ void act_push(struct act *a, int64_t now_ns)
 			continue;
 		/* A tree's root first would let its children go astray. */
 		if (!r->victim.tree && r->victim.cgroup_fd < 0)
-			send_signal(r->pidfd, SIGKILL);
+			r->killed = !send_signal(r->pidfd, SIGKILL);
 		r->pushed = true;
 	}
 }

@@ -201,7 +201,7 @@ static bool handle_signals(struct events *e, struct mreleased *d)
 			begin_reload();
 			break;
 		case SIGUSR1:
-			tell_memory(&d->history.s[d->history.nr - 1]);
+			mreleased_tell_memory(d);
 			break;
 		default:
 			return false;

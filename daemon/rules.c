@@ -279,15 +279,42 @@ static bool matches(const struct rule *rule, const char *comm,
 	return false;
 }
 
+static const uint32_t flags[] = {
+	[RULE_PREFER] = CANDIDATE_PREFER,
+	[RULE_AVOID] = CANDIDATE_AVOID,
+	[RULE_NEVER] = CANDIDATE_NEVER,
+	[RULE_WHOLE] = 0,
+};
+
+static bool is_own(const struct rule *rule)
+{
+	return rule->subject == RULE_COMM || rule->subject == RULE_USER;
+}
+
+uint32_t rules_match_own(const struct rules *r, const char *comm, uid_t uid)
+{
+	uint32_t found = 0;
+
+	for (size_t i = 0; i < r->nr; i++)
+		if (is_own(&r->rules[i]) &&
+		    matches(&r->rules[i], comm, NULL, NULL, uid))
+			found |= flags[r->rules[i].kind];
+	return found;
+}
+
+uint32_t rules_of_others(const struct rules *r)
+{
+	uint32_t found = 0;
+
+	for (size_t i = 0; i < r->nr; i++)
+		if (!is_own(&r->rules[i]))
+			found |= flags[r->rules[i].kind];
+	return found;
+}
+
 uint32_t rules_match(const struct rules *r, const char *comm,
 		     const char *cmdline, const char *cgroup, uid_t uid)
 {
-	static const uint32_t flags[] = {
-		[RULE_PREFER] = CANDIDATE_PREFER,
-		[RULE_AVOID] = CANDIDATE_AVOID,
-		[RULE_NEVER] = CANDIDATE_NEVER,
-		[RULE_WHOLE] = 0,
-	};
 	uint32_t found = 0;
 
 	for (size_t i = 0; i < r->nr; i++)

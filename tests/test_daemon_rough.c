@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -299,6 +300,44 @@ static void test_guests(void **state)
 	expect_not_said("it would be in vain: tmpfs");
 }
 
+static void drop_kill(void)
+{
+	/* CAP_KILL; root gets the others with the exec. */
+	prctl(PR_CAPBSET_DROP, 5);
+}
+
+static void be_nobody(void)
+{
+	if (setgid(65534) || setuid(65534))
+		_exit(1);
+}
+
+/* What was not permitted was no kill, and is not for want of memory to be had. */
+static void test_not_permitted(void **state)
+{
+	char dir[] = "/tmp/mreleased-test-XXXXXX", sock[64];
+	static char out[16384];
+	pid_t hog;
+
+	(void)state;
+	make_machine();
+	assert_non_null(mkdtemp(dir));
+	snprintf(sock, sizeof(sock), "%s/status", dir);
+	before_daemon = drop_kill;
+	start_daemon(NULL, "--ignore-root-user", "-o", "KillAvailable=30%",
+		     "--status-socket", sock, NULL);
+	hog = start_process("hog", 215, 0, be_nobody);
+	expect_said("nobody is killed, who was chosen could not be signalled");
+	assert_int_equal(waitpid(hog, NULL, WNOHANG), 0);
+	run_tool(out, sizeof(out), "status", "--json", "--status-socket", sock,
+		 NULL);
+	expect_text(out, "\"killed\":0");
+	expect_text(out, "\"unconfirmed\":0");
+	expect_text(out, "\"would_go\":null");
+	stop_daemon();
+	assert_int_equal(rmdir(dir), 0);
+}
+
 /* Without the cgroup there is nothing to watch. */
 static void test_cgroup_gone(void **state)
 {
@@ -432,6 +471,7 @@ int main(void)
 		harness_test(test_all_places_taken),
 		harness_test(test_let_be),
 		harness_test(test_guests),
+		harness_test(test_not_permitted),
 		harness_test(test_cgroup_gone),
 		harness_test(test_one_too_many),
 		harness_test(test_dry_run_beside),
