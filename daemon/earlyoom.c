@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "config.h"
 #include "say.h"
 #include "sink.h"
 
@@ -37,8 +38,13 @@ static void put(enum sink_kind where, const char *format, ...)
 		sink_put(SAY_INFO, where, text, (size_t)n);
 }
 
-void earlyoom_start(const struct snapshot *s, const struct policy_config *c)
+void earlyoom_start(const struct snapshot *s,
+		    const struct policy_config *config)
 {
+	struct policy_config set = *config;
+	const struct policy_config *c = &set;
+
+	config_settle(&set, s->total_bytes, s->swap_total_bytes);
 	put(SINK_ERROR,
 	    "mem total: %4" PRIu64 " MiB, user mem total: %4" PRIu64
 	    " MiB, swap total: %4" PRIu64 " MiB\n",

@@ -354,6 +354,17 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 	return d->gone ? 1 : 0;
 }
 
+/* As it is on this machine. */
+static int print_config(struct config *c)
+{
+	struct snapshot s = { 0 };
+
+	if (!sense_machine(&s, c->earlyoom))
+		config_settle(&c->policy, s.total_bytes, s.swap_total_bytes);
+	config_print(c, stdout);
+	return fflush(stdout) ? 1 : 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct mreleased *d = &daemon_state;
@@ -368,10 +379,8 @@ int main(int argc, char **argv)
 		return ret ? 2 : 0;
 	if (ret)
 		return 2;
-	if (o.mode == MODE_PRINT_CONFIG) {
-		config_print(&d->config, stdout);
-		return fflush(stdout) ? 1 : 0;
-	}
+	if (o.mode == MODE_PRINT_CONFIG)
+		return print_config(&d->config);
 	if (o.mode == MODE_STATUS)
 		return status_main(d->config.status_socket, &o);
 	if (o.mode == MODE_SIMULATE)

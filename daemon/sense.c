@@ -96,6 +96,23 @@ void sense_parse_vmstat(const char *text, struct snapshot *s)
 	s->has |= SNAPSHOT_VMSTAT;
 }
 
+static void count_user_total(struct snapshot *s)
+{
+	if (s->available_bytes + s->anon_bytes)
+		s->total_bytes = s->available_bytes + s->anon_bytes;
+}
+
+int sense_machine(struct snapshot *ret, bool user_total)
+{
+	char buf[16384];
+	ssize_t n = text_read_at(AT_FDCWD, "/proc/meminfo", buf, sizeof(buf));
+	int error = n < 0 ? (int)n : sense_parse_meminfo(buf, ret);
+
+	if (!error && user_total)
+		count_user_total(ret);
+	return error;
+}
+
 static int open_file(const char *root, const char *path)
 {
 	char full[PATH_MAX];
@@ -338,8 +355,8 @@ int sense_read(struct sense *s, struct snapshot *ret)
 		sense_parse_vmstat(s->buf, &snap);
 	if (s->cgroup_fd >= 0)
 		error = read_cgroup(s, &snap);
-	else if (s->user_total && snap.available_bytes + snap.anon_bytes)
-		snap.total_bytes = snap.available_bytes + snap.anon_bytes;
+	else if (s->user_total)
+		count_user_total(&snap);
 	if (error)
 		return error;
 	if (s->fds[SENSE_PRESSURE] >= 0 &&

@@ -74,6 +74,8 @@ int sense_open(struct sense *s, const char *cgroup, const char *root);
 void sense_close(struct sense *s);
 /* Opens and allocates nothing.  Return: 0 or -errno. */
 int sense_read(struct sense *s, struct snapshot *ret);
+/* The machine once, without opening a sense; memory only. */
+int sense_machine(struct snapshot *ret, bool user_total);
 /*
  * Arm a PSI trigger: @stall_us of partial stall within @window_us.  Windows
  * that are no multiple of 2 s need CAP_SYS_RESOURCE; without it 2 s is tried.
