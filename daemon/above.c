@@ -4,6 +4,7 @@
  * is what it has, whatever its own limit says.
  */
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "sense.h"
@@ -45,7 +46,17 @@ static int open_one(const struct sense *s, int dir, const char *v1,
 	return name ? openat(dir, name, O_RDONLY | O_CLOEXEC) : -1;
 }
 
-/* Descriptors are few: a limit that does not bind now is let go. */
+/* With fewer, those of limits that may yet be set are kept for what a kill needs. */
+#define MANY_FILES 512
+
+static bool are_files_few(void)
+{
+	struct rlimit files;
+
+	return getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur < MANY_FILES;
+}
+
+/* Where they are few, a limit that does not bind now is let go. */
 static bool keep(struct sense *s, int *fd, uint64_t below)
 {
 	uint64_t limit;
@@ -78,6 +89,10 @@ static bool open_level(struct sense *s, int dir, uint64_t machine)
 	if (a->usage_fd < 0 || a->limit_fd < 0 || a->stat_fd < 0) {
 		close_level(a);
 		return false;
+	}
+	if (!are_files_few()) {
+		s->nr_above++;
+		return true;
 	}
 	/* Either of both; the machine may get swap later. */
 	memory = keep(s, &a->limit_fd, machine);

@@ -88,7 +88,8 @@ void sense_limit_swap(uint64_t limit, uint64_t usage, struct snapshot *snap);
 
 /*
  * above.c: the least of what the limits above leave, of memory and of swap, into
- * @snap; of cgroups that have one when they are opened, of memory one below @machine.
+ * @snap.  Where descriptors are few, of cgroups that have one when they are opened,
+ * of memory one below @machine.
  */
 void above_open(struct sense *s, uint64_t machine);
 void above_close(struct sense *s);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -124,18 +125,20 @@ static int tear_down(void **state)
 	return system(command);
 }
 
-/* @cgroup NULL: the machine. */
-static void expect_numbers(const char *cgroup, uint64_t total,
-			   uint64_t available, uint64_t swap_total,
-			   uint64_t swap_free)
+static void open_sense(const char *cgroup)
 {
 	char dir[PATH_MAX + 64];
-	struct snapshot s;
 
 	snprintf(dir, sizeof(dir), "%s/%s", root, cgroup ? cgroup : "");
 	assert_int_equal(sense_open(&sense, cgroup ? dir : NULL, root), 0);
+}
+
+static void expect_read(uint64_t total, uint64_t available, uint64_t swap_total,
+			uint64_t swap_free)
+{
+	struct snapshot s;
+
 	assert_int_equal(sense_read(&sense, &s), 0);
-	sense_close(&sense);
 	print_message("# %llu of %llu MiB, swap %llu of %llu MiB\n",
 		      (unsigned long long)(s.available_bytes / MIB),
 		      (unsigned long long)(s.total_bytes / MIB),
@@ -145,6 +148,25 @@ static void expect_numbers(const char *cgroup, uint64_t total,
 	assert_true(s.available_bytes == available * MIB);
 	assert_true(s.swap_total_bytes == swap_total * MIB);
 	assert_true(s.swap_free_bytes == swap_free * MIB);
+}
+
+/* With many descriptors, and with few.  @cgroup NULL: the machine. */
+static void expect_numbers(const char *cgroup, uint64_t total,
+			   uint64_t available, uint64_t swap_total,
+			   uint64_t swap_free)
+{
+	struct rlimit many, few;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &many), 0);
+	few = (struct rlimit){ 100, many.rlim_max };
+	open_sense(cgroup);
+	expect_read(total, available, swap_total, swap_free);
+	sense_close(&sense);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	open_sense(cgroup);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+	expect_read(total, available, swap_total, swap_free);
+	sense_close(&sense);
 }
 
 /* What a limit promises is there only if the machine has it. */
@@ -225,6 +247,25 @@ static void test_v1_above(void **state)
 	expect_numbers("p/a", 1024, 4, 200, 170);
 }
 
+/* A limit above is set while we run, and taken away again. */
+static void test_set_later(void **state)
+{
+	(void)state;
+	put_v2("p");
+	put_v2("p/a");
+	put_mib("p/a", "memory.current", 1000);
+	put_mib("p", "memory.current", 1000);
+	open_sense("p/a");
+	expect_read(16384, 15000, 8000, 8000);
+	put_mib("p", "memory.high", 1010);
+	put_mib("p", "memory.swap.max", 0);
+	expect_read(1010, 10, 0, 0);
+	put_text("p", "memory.high", "max\n");
+	put_text("p", "memory.swap.max", "max\n");
+	expect_read(16384, 15000, 8000, 8000);
+	sense_close(&sense);
+}
+
 /* Half of 64 GiB are set aside for huge pages, or nearly all: no 5 % of that. */
 static void test_huge_pages(void **state)
 {
@@ -281,11 +322,9 @@ static void test_earlyoom_total(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		sense_test(test_machine_is_full),
-		sense_test(test_high_above),
-		sense_test(test_swap_above),
-		sense_test(test_v1_above),
-		sense_test(test_huge_pages),
+		sense_test(test_machine_is_full), sense_test(test_high_above),
+		sense_test(test_swap_above),	  sense_test(test_v1_above),
+		sense_test(test_set_later),	  sense_test(test_huge_pages),
 		sense_test(test_earlyoom_total),
 	};
 
