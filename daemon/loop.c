@@ -268,6 +268,17 @@ static void count_kill(struct mreleased *d, struct release *r)
 		d->refused = r->ret;
 }
 
+/* Who could not be signalled was not killed. */
+static void tell_end(const struct mreleased *d, const struct release *r)
+{
+	if (has_failed(r) && !r->killed && r->ret != -ESRCH) {
+		tell_failure(&r->victim, r->ret);
+		return;
+	}
+	tell_release(r, mreleased_now(d));
+	hook_run(d->config.after_kill, &r->victim, &r->view);
+}
+
 /* Ended releases: told once, and their place freed when they have settled. */
 static void collect(struct mreleased *d)
 {
@@ -299,8 +310,7 @@ static void collect(struct mreleased *d)
 			d->totals.unconfirmed += r->killed && !r->view.verified;
 			count_time(d, r);
 			d->metrics_ns = 0;
-			tell_release(r, mreleased_now(d));
-			hook_run(d->config.after_kill, &r->victim, &r->view);
+			tell_end(d, r);
 		}
 		if (t - r->view.done_ns >= d->config.policy.settle_ns)
 			act_forget(&d->act, r);

@@ -327,6 +327,7 @@ static void test_not_permitted(void **state)
 	start_daemon(NULL, "--ignore-root-user", "-o", "KillAvailable=30%",
 		     "--status-socket", sock, NULL);
 	hog = start_process("hog", 215, 0, be_nobody);
+	expect_said("(hog) could not be signalled: Operation not permitted");
 	expect_said("nobody is killed, who was chosen could not be signalled");
 	assert_int_equal(waitpid(hog, NULL, WNOHANG), 0);
 	run_tool(out, sizeof(out), "status", "--json", "--status-socket", sock,
@@ -335,6 +336,7 @@ static void test_not_permitted(void **state)
 	expect_text(out, "\"unconfirmed\":0");
 	expect_text(out, "\"would_go\":null");
 	stop_daemon();
+	expect_not_said("(hog): 0 KiB are back");
 	assert_int_equal(rmdir(dir), 0);
 }
 
