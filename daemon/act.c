@@ -15,8 +15,7 @@
 #include "text.h"
 
 /* The library has this long to send SIGKILL before we do. */
-#define PUSH_NS	    (300 * NS_PER_MS)
-#define DEADLINE_NS (30 * NS_PER_S)
+#define PUSH_NS (300 * NS_PER_MS)
 /* And this long to pin the victim, before its process group is killed. */
 #define GROUP_NS   (10 * NS_PER_MS)
 #define STACK_SIZE (256 * 1024)
@@ -33,7 +32,7 @@ static void run(struct release *r)
 	int64_t began = clock_ns();
 
 	r->report = (struct mrelease_report){ .size = sizeof(r->report) };
-	opts.deadline_ns = began + DEADLINE_NS;
+	opts.deadline_ns = began + RELEASE_DEADLINE_NS;
 	if (r->victim.cgroup_fd >= 0)
 		r->ret = mrelease_cgroup(r->victim.cgroup_fd, &opts, &r->report,
 					 NULL, NULL);
@@ -123,6 +122,7 @@ static int take(struct act *a, struct release *r, const struct victim *v)
 	r->victim = *v;
 	r->used = true;
 	r->finished = r->told = r->pushed = r->group_killed = false;
+	r->ordered = r->killed = r->counted = false;
 	r->view = (struct release_view){
 		.pid = v->pid,
 		.expected_bytes = v->expected_bytes,
@@ -163,6 +163,7 @@ int act_kill(struct act *a, struct release *r, const struct victim *v)
 	if (ret)
 		return ret;
 	r->signalled_ns = 0;
+	r->ordered = true;
 	go(r);
 	return 0;
 }
@@ -195,6 +196,7 @@ int act_cgroup_unseen(int cgroup_fd)
 void act_escalate(struct act *a, struct release *r)
 {
 	(void)a;
+	r->ordered = true;
 	go(r);
 }
 
@@ -209,6 +211,9 @@ static void account(struct release *r, int64_t now_ns)
 {
 	const struct mrelease_report *rep = &r->report;
 
+	r->killed |= r->ret >= 0 && (rep->result == MRELEASE_RELEASED ||
+				     rep->result == MRELEASE_EXITED ||
+				     rep->result == MRELEASE_UNCONFIRMED);
 	r->view.phase = RELEASE_DONE;
 	r->view.done_ns = now_ns;
 	r->view.released_bytes = rep->released_bytes;
@@ -283,7 +288,7 @@ void act_push(struct act *a, int64_t now_ns)
 			continue;
 		/* A tree's root first would let its children go astray. */
 		if (!r->victim.tree && r->victim.cgroup_fd < 0)
-			send_signal(r->pidfd, SIGKILL);
+			r->killed = !send_signal(r->pidfd, SIGKILL);
 		r->pushed = true;
 	}
 }

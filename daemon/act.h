@@ -91,6 +91,10 @@ struct release {
 	bool told;
 	/* We sent SIGKILL besides, because the library took its time. */
 	bool pushed;
+	/* SIGKILL was ordered; it is known to have been sent; that was counted. */
+	bool ordered;
+	bool killed;
+	bool counted;
 	/* The rest of its process group was killed. */
 	bool group_killed;
 	bool used;

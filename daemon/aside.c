@@ -34,7 +34,8 @@ int aside_start(struct aside *a, void (*work)(void *arg), void *arg)
 	if (sem_init(&a->go, 0, 0))
 		return -errno;
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	pthread_attr_setstacksize(&attr,
+				  a->stack_bytes ? a->stack_bytes : STACK_SIZE);
 	ret = -pthread_create(&a->thread, &attr, aside_main, a);
 	pthread_attr_destroy(&attr);
 	a->started = !ret;

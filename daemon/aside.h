@@ -11,8 +11,11 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct aside {
+	/* Set it before the start; 0: what most of them need. */
+	size_t stack_bytes;
 	void (*work)(void *arg);
 	void *arg;
 	bool started;

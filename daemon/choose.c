@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "policy.h"
+#include "text.h"
 
 /* What kernel and earlyoom make of a preference: 300 of oom_score_adj. */
 #define PREFERENCE 300
@@ -17,6 +18,8 @@
 #define MAX_DEPTH 64
 /* A member with less than such a share of the average does not count. */
 #define SMALL_SHARE 4
+/* What lasts longer at this rate is no fall. */
+#define NO_FALL_S 60
 
 uint64_t candidate_gain(const struct candidate *c)
 {
@@ -348,11 +351,35 @@ static void choose_tree(const struct policy_view *v, struct policy_scratch *s,
 	ch->gain_bytes = t->gain;
 }
 
+/* Where the second line is reached, this death leads back above it. */
+static bool is_way_out(const struct policy_view *v, enum policy_level level,
+		       uint64_t gain)
+{
+	const struct snapshot *now = &v->history[v->nr_history - 1];
+	const struct policy_config *c = v->config;
+
+	return level == LEVEL_CRITICAL &&
+	       now->available_bytes + gain >
+		       kill_line(&c->mem_kill, &c->mem_term, now->total_bytes);
+}
+
+/* Would all that is left be theirs within a minute? */
+static bool is_fall(const struct policy_view *v, uint64_t growth)
+{
+	const struct snapshot *now = &v->history[v->nr_history - 1];
+	uint64_t left = now->available_bytes + now->swap_free_bytes;
+
+	return (double)growth * NO_FALL_S * (double)NS_PER_S >
+	       (double)left * (double)v->growth_ns;
+}
+
 /*
  * Files in a tmpfs, and what else is shmem and mapped by nobody, belongs to no
  * process: killing one gives back its own memory only, and tmpfs fills that, too.
+ * One that does not grow fills nothing.
  */
-static bool is_tmpfs(const struct policy_view *v, const struct choice *ch)
+static bool is_tmpfs(const struct policy_view *v, const struct choice *ch,
+		     enum policy_level level, uint64_t need)
 {
 	const struct snapshot *now = &v->history[v->nr_history - 1];
 	uint64_t mapped = 0, mapped_growth = 0, unmapped, growth = 0;
@@ -382,15 +409,20 @@ static bool is_tmpfs(const struct policy_view *v, const struct choice *ch)
 	    v->available_growth_bytes < 0 &&
 	    v->shmem_growth_bytes > -v->available_growth_bytes / 2)
 		return mapped_growth < (uint64_t)v->shmem_growth_bytes / 2;
-	/* It does not grow any more; nor does another. */
 	unmapped = now->shmem_bytes > mapped ? now->shmem_bytes - mapped : 0;
-	return unmapped > 2 * ch->gain_bytes && unmapped > min_gain(v) * 20 &&
-	       growth < min_gain(v);
+	if (unmapped <= 2 * ch->gain_bytes || unmapped <= min_gain(v) * 20 ||
+	    is_way_out(v, level, ch->gain_bytes))
+		return false;
+	if (v->shmem_growth_bytes > 0 &&
+	    (uint64_t)v->shmem_growth_bytes > growth)
+		return true;
+	/* It was there before, and so it is not what makes memory short now. */
+	return ch->gain_bytes < need && !is_fall(v, growth);
 }
 
 void choose_victim(const struct policy_view *view,
-		   struct policy_scratch *scratch, uint64_t need_bytes,
-		   struct choice *ret)
+		   struct policy_scratch *scratch, enum policy_level level,
+		   uint64_t need_bytes, struct choice *ret)
 {
 	*ret = (struct choice){
 		.victim = -1,
@@ -403,7 +435,7 @@ void choose_victim(const struct policy_view *view,
 	if (view->config->trees && view->growth_ns && !ret->whole &&
 	    view->config->order == ORDER_SCORE)
 		choose_tree(view, scratch, need_bytes, ret);
-	if (is_tmpfs(view, ret)) {
+	if (is_tmpfs(view, ret, level, need_bytes)) {
 		ret->victim = -1;
 		ret->tree = ret->whole = false;
 		ret->reason = REASON_TMPFS;

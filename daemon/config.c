@@ -7,15 +7,20 @@
 #include <strings.h>
 
 #include "config.h"
+#include "history.h"
 #include "text.h"
 
 enum type { LINE, PERMILLE, TIME, BOOL, ORDER, TEXT, RULE };
+
+/* A time that is looked for in the past; and 0 is none. */
+#define IN_HISTORY (1u << 0)
+#define NOT_ZERO   (1u << 1)
 
 static const struct setting {
 	const char *section;
 	const char *name;
 	enum type type;
-	/* Of the member; its size for TEXT, the kind for RULE. */
+	/* Of the member; its size for TEXT, the kind for RULE, limits for TIME. */
 	size_t offset;
 	size_t more;
 } settings[] = {
@@ -28,8 +33,8 @@ static const struct setting {
 	{ "Memory", "KillSwap", LINE, P(swap_kill), 0 },
 	{ "Memory", "PrepareAvailable", LINE, P(near), 0 },
 	{ "Memory", "StallLimit", PERMILLE, P(stall_permille), 0 },
-	{ "Memory", "StallTime", TIME, P(stall_ns), 0 },
-	{ "Time", "Hold", TIME, P(hold_ns), 0 },
+	{ "Memory", "StallTime", TIME, P(stall_ns), IN_HISTORY | NOT_ZERO },
+	{ "Time", "Hold", TIME, P(hold_ns), IN_HISTORY },
 	{ "Time", "Grace", TIME, P(grace_ns), 0 },
 	{ "Time", "Patience", TIME, P(patience_ns), 0 },
 	{ "Time", "Settle", TIME, P(settle_ns), 0 },
@@ -96,6 +101,30 @@ static int set_rule(struct config *c, enum rule_kind kind, const char *value,
 	return ret;
 }
 
+static int set_time(int64_t *to, size_t limits, const char *value, char *why,
+		    size_t size)
+{
+	int64_t ns;
+
+	snprintf(why, size, "no time (5s, 150ms): \"%.100s\"", value);
+	if (value_time(value, &ns))
+		return -EINVAL;
+	if (limits & IN_HISTORY && ns > HISTORY_NS) {
+		snprintf(why, size,
+			 "more than 2min, which is as far back as is known: "
+			 "\"%.100s\"",
+			 value);
+		return -EINVAL;
+	}
+	if (limits & NOT_ZERO && !ns) {
+		snprintf(why, size,
+			 "no time at all; StallLimit=0%% turns this off");
+		return -EINVAL;
+	}
+	*to = ns;
+	return 0;
+}
+
 static int set_value(struct config *c, const struct setting *s,
 		     const char *value, char *why, size_t size)
 {
@@ -112,8 +141,7 @@ static int set_value(struct config *c, const struct setting *s,
 		snprintf(why, size, "no percentage (10%%): \"%.100s\"", value);
 		return value_permille(value, member);
 	case TIME:
-		snprintf(why, size, "no time (5s, 150ms): \"%.100s\"", value);
-		return value_time(value, member);
+		return set_time(member, s->more, value, why, size);
 	case BOOL:
 		snprintf(why, size, "neither yes nor no: \"%.100s\"", value);
 		return value_bool(value, member);
@@ -269,6 +297,21 @@ static void print_setting(const struct config *c, const struct setting *s,
 		break;
 	}
 	fputc('\n', out);
+}
+
+static void settle(struct line *kill, const struct line *term, uint64_t total)
+{
+	/* Where there is no swap yet, as if there were much. */
+	if (!total)
+		total = (uint64_t)1 << 40;
+	if (kill->implied && line_bytes(term, total) < line_bytes(kill, total))
+		*kill = *term;
+}
+
+void config_settle(struct policy_config *p, uint64_t total, uint64_t swap_total)
+{
+	settle(&p->mem_kill, &p->mem_term, total);
+	settle(&p->swap_kill, &p->swap_term, swap_total);
 }
 
 void config_print(const struct config *c, FILE *out)

@@ -59,6 +59,9 @@ int config_load(struct config *c, const char *file, config_complain complain,
 		void *arg);
 /* In a form that config_parse() understands, with every setting. */
 void config_print(const struct config *c, FILE *out);
+/* Where the second line gives way to the first, that is set; of so much memory and swap. */
+void config_settle(struct policy_config *p, uint64_t total,
+		   uint64_t swap_total);
 
 /* values.c: 0, or -EINVAL */
 int value_line(const char *text, struct line *ret);

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "config.h"
 #include "say.h"
 #include "sink.h"
 
@@ -37,11 +38,18 @@ static void put(enum sink_kind where, const char *format, ...)
 		sink_put(SAY_INFO, where, text, (size_t)n);
 }
 
-void earlyoom_start(const struct snapshot *s, const struct policy_config *c)
+void earlyoom_start(const struct snapshot *s,
+		    const struct policy_config *config)
 {
+	struct policy_config set = *config;
+	const struct policy_config *c = &set;
+
+	config_settle(&set, s->total_bytes, s->swap_total_bytes);
 	put(SINK_ERROR,
-	    "mem total: %4" PRIu64 " MiB, swap total: %4" PRIu64 " MiB\n",
-	    s->total_bytes >> 20, s->swap_total_bytes >> 20);
+	    "mem total: %4" PRIu64 " MiB, user mem total: %4" PRIu64
+	    " MiB, swap total: %4" PRIu64 " MiB\n",
+	    s->machine_bytes >> 20, s->total_bytes >> 20,
+	    s->swap_total_bytes >> 20);
 	put(SINK_ERROR,
 	    "sending SIGTERM when mem avail <= %5.2f%% and swap free <= "
 	    "%5.2f%%,\n"

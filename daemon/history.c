@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The last seconds closely, the last minute roughly. */
+/* The last seconds closely, the last two minutes roughly. */
 #include <string.h>
 
 #include "history.h"
-
-/* What is older is of no use. */
-#define OLD_NS 120000000000ll
 
 static void drop(struct history *h, size_t i)
 {
@@ -21,7 +18,8 @@ void history_push(struct history *h, const struct snapshot *s)
 	/* Another machine, or a restored one: the past is not ours. */
 	if (h->nr && s->time_ns <= h->s[h->nr - 1].time_ns)
 		h->nr = 0;
-	while (h->nr && s->time_ns - h->s[0].time_ns > OLD_NS)
+	/* One that is as old as that is kept, so that all of it is covered. */
+	while (h->nr > 1 && s->time_ns - h->s[1].time_ns >= HISTORY_NS)
 		drop(h, 0);
 	/* Who lies closest to its neighbours, for its age, is missed least. */
 	for (size_t i = 1; h->nr == MAX_HISTORY && i + 1 < h->nr; i++) {

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The last seconds closely, the last minute roughly. */
+/* The last seconds closely, the last two minutes roughly. */
 #ifndef MRELEASED_HISTORY_H
 #define MRELEASED_HISTORY_H
 
 #include "policy.h"
+
+/* What is needed of the past: no setting may ask for more. */
+#define HISTORY_NS (120 * NS_PER_S)
 
 struct history {
 	/* Oldest first. */

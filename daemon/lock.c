@@ -21,6 +21,9 @@
 #include "lock.h"
 #include "text.h"
 
+/* -1: the lock is not ours.  No other one may be open: its end ends the lock. */
+static int lock_fd = -1;
+
 /* Where /proc does not say, it lives. */
 static bool is_dead(pid_t pid)
 {
@@ -61,7 +64,7 @@ pid_t lock_machine(const char *socket_path)
 	char path[PATH_MAX];
 	int fd;
 
-	if (!*socket_path)
+	if (!*socket_path || lock_fd >= 0)
 		return 0;
 	snprintf(path, sizeof(path), "%s.lock", socket_path);
 	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
@@ -78,8 +81,21 @@ pid_t lock_machine(const char *socket_path)
 	}
 	error = 0;
 	/* The file stays open, and with it the lock. */
-	if (!fcntl(fd, F_SETLK, &l) || fcntl(fd, F_GETLK, &l) ||
-	    l.l_type == F_UNLCK)
+	if (!fcntl(fd, F_SETLK, &l)) {
+		lock_fd = fd;
+		return 0;
+	}
+	if (fcntl(fd, F_GETLK, &l))
+		l.l_type = F_UNLCK;
+	close(fd);
+	if (l.l_type == F_UNLCK)
 		return 0;
 	return !is_dead(l.l_pid) ? l.l_pid : 0;
+}
+
+void lock_give_up(void)
+{
+	if (lock_fd >= 0)
+		close(lock_fd);
+	lock_fd = -1;
 }

@@ -9,10 +9,12 @@
 int lock_error(void);
 
 /*
- * Become the one for the whole machine, until the end.  @socket_path: the status
+ * Become the one for the whole machine, or go on being it, until the end.  @socket_path: the status
  * socket, beside which the lock is.  Return: 0, or the number of the one that
  * is there (-1 if it is of another PID namespace).
  */
 pid_t lock_machine(const char *socket_path);
+/* Be no longer the one, if we were. */
+void lock_give_up(void);
 
 #endif /* MRELEASED_LOCK_H */

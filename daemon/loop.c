@@ -47,6 +47,7 @@ int mreleased_open(struct mreleased *d)
 	ret = sense_open(&d->sense, cgroup, "");
 	if (ret)
 		return ret;
+	d->sense.user_total = d->config.earlyoom;
 	/* v1 has no pressure of a cgroup's own: then we look more often. */
 	sense_arm(&d->sense, "", TRIGGER_US, WINDOW_US);
 	ret = table_open(&d->table, "", d->sense.cgroup_fd, cgroup,
@@ -154,7 +155,7 @@ static void prepare(struct mreleased *d)
 	view.history = d->history.s;
 	view.nr_history = d->history.nr;
 	view.config = &d->config.policy;
-	choose_victim(&view, d->scratch, 0, &ch);
+	choose_victim(&view, d->scratch, LEVEL_NEAR, 0, &ch);
 }
 
 /* What has changed since the sweep, of those with open files. */
@@ -254,6 +255,30 @@ static bool is_let_be(const struct mreleased *d, const struct release *r)
 	       mreleased_now(d)->time_ns - r->view.asked_ns >= r->view.grace_ns;
 }
 
+/* A kill is one when it is known to have been signalled. */
+static void count_kill(struct mreleased *d, struct release *r)
+{
+	if (r->ordered && r->killed && !r->counted) {
+		d->totals.killed++;
+		d->refused = 0;
+		r->counted = true;
+	}
+	if (r->view.phase == RELEASE_DONE && !r->killed && has_failed(r) &&
+	    r->ret != -ESRCH)
+		d->refused = r->ret;
+}
+
+/* Who could not be signalled was not killed. */
+static void tell_end(const struct mreleased *d, const struct release *r)
+{
+	if (has_failed(r) && !r->killed && r->ret != -ESRCH) {
+		tell_failure(&r->victim, r->ret);
+		return;
+	}
+	tell_release(r, mreleased_now(d));
+	hook_run(d->config.after_kill, &r->victim, &r->view);
+}
+
 /* Ended releases: told once, and their place freed when they have settled. */
 static void collect(struct mreleased *d)
 {
@@ -271,7 +296,10 @@ static void collect(struct mreleased *d)
 				   r->victim.start, true);
 			act_forget(&d->act, r);
 		}
-		if (!r->used || r->view.phase != RELEASE_DONE)
+		if (!r->used)
+			continue;
+		count_kill(d, r);
+		if (r->view.phase != RELEASE_DONE)
 			continue;
 		if (!r->told) {
 			r->told = true;
@@ -279,11 +307,10 @@ static void collect(struct mreleased *d)
 			struck_end(&d->strikes, &d->table, r->victim.pid,
 				   r->victim.start, has_failed(r));
 			d->totals.released_bytes += r->view.released_bytes;
-			d->totals.unconfirmed += !r->view.verified;
+			d->totals.unconfirmed += r->killed && !r->view.verified;
 			count_time(d, r);
 			d->metrics_ns = 0;
-			tell_release(r, mreleased_now(d));
-			hook_run(d->config.after_kill, &r->victim, &r->view);
+			tell_end(d, r);
 		}
 		if (t - r->view.done_ns >= d->config.policy.settle_ns)
 			act_forget(&d->act, r);
@@ -316,7 +343,8 @@ void mreleased_ask_rules(struct mreleased *d)
 	sweep(d);
 }
 
-void mreleased_refresh(struct mreleased *d)
+/* Processes as of now. */
+static void look_again(struct mreleased *d)
 {
 	struct snapshot s;
 
@@ -325,6 +353,23 @@ void mreleased_refresh(struct mreleased *d)
 	if (!sense_read(&d->sense, &s))
 		history_push(&d->history, &s);
 	sweep(d);
+}
+
+void mreleased_consider(struct mreleased *d, struct decision *dec,
+			struct choice *would_go)
+{
+	look_again(d);
+	decide(d, dec);
+	choose_victim(&d->view, d->scratch, dec->level, dec->need_bytes,
+		      would_go);
+}
+
+void mreleased_tell_memory(struct mreleased *d)
+{
+	struct snapshot s;
+
+	/* The last look may be ten seconds old. */
+	tell_memory(sense_read(&d->sense, &s) ? mreleased_now(d) : &s);
 }
 
 /* Not while somebody is to be killed: it has something better to do. */

@@ -57,6 +57,8 @@ struct mreleased {
 	/* Why nobody was killed, and when that was said. */
 	enum policy_reason said_reason;
 	int64_t said_ns;
+	/* Why the last victim could not be signalled, -errno; 0: it could. */
+	int refused;
 	/* What went wrong last, and when that was said. */
 	int error;
 	int64_t error_ns;
@@ -90,7 +92,13 @@ void mreleased_obey(struct mreleased *d, const struct decision *dec);
 int64_t next_look(const struct mreleased *d, const struct decision *dec);
 /* The rules have changed: from now on nobody goes by the old ones. */
 void mreleased_ask_rules(struct mreleased *d);
-/* Processes as of now, for who asks. */
-void mreleased_refresh(struct mreleased *d);
+/*
+ * For who asks: what would be decided now, which is not done, and who would go if
+ * somebody had to.
+ */
+void mreleased_consider(struct mreleased *d, struct decision *dec,
+			struct choice *would_go);
+/* How much there is now is said. */
+void mreleased_tell_memory(struct mreleased *d);
 
 #endif /* MRELEASED_LOOP_H */

@@ -60,12 +60,14 @@ static int add_event(const struct events *e, int fd, uint32_t mask,
 }
 
 /* One that kills nobody, or watches a cgroup, may be beside the other. */
-static bool is_one_too_many(const struct mreleased *d)
+static bool is_one_too_many(const struct config *c)
 {
 	pid_t other;
 
-	if (d->config.dry_run || *d->config.cgroup ||
-	    !(other = lock_machine(d->config.status_socket)))
+	if (c->dry_run)
+		lock_give_up();
+	if (c->dry_run || *c->cgroup ||
+	    !(other = lock_machine(c->status_socket)))
 		return false;
 	say(SAY_ERROR, "another mreleased watches this machine: process %d",
 	    other);
@@ -152,7 +154,20 @@ static void say_mistake(const char *line)
 	say(SAY_ERROR, "%s", line);
 }
 
-/* A configuration with a mistake is not taken; the old one goes on. */
+/* What was opened at the start is what it is, whatever the files say now. */
+static void keep_what_is_open(struct config *c, const struct config *old)
+{
+	if (strcmp(c->cgroup, old->cgroup))
+		say(SAY_WARNING, "another Cgroup= needs a restart");
+	memcpy(c->cgroup, old->cgroup, sizeof(c->cgroup));
+	memcpy(c->status_socket, old->status_socket, sizeof(c->status_socket));
+	memcpy(c->record, old->record, sizeof(c->record));
+}
+
+/*
+ * A configuration with a mistake is not taken; the old one goes on.  So it does if
+ * this was a dry run, and there is one for the machine that is none.
+ */
 static void end_reload(struct mreleased *d)
 {
 	static struct config c;
@@ -163,9 +178,16 @@ static void end_reload(struct mreleased *d)
 	if (ret < 0) {
 		say(SAY_ERROR, "the configuration has mistakes: going on with "
 			       "the old one");
+		notify("READY=1");
+		return;
+	}
+	keep_what_is_open(&c, &d->config);
+	if (is_one_too_many(&c)) {
+		say(SAY_ERROR, "two would kill two where one is enough: going "
+			       "on with the old configuration, which is a dry "
+			       "run");
+		config_clear(&c);
 	} else {
-		if (strcmp(c.cgroup, d->config.cgroup))
-			say(SAY_WARNING, "another Cgroup= needs a restart");
 		config_clear(&d->config);
 		d->config = c;
 		mreleased_ask_rules(d);
@@ -185,7 +207,7 @@ static bool handle_signals(struct events *e, struct mreleased *d)
 			begin_reload();
 			break;
 		case SIGUSR1:
-			tell_memory(&d->history.s[d->history.nr - 1]);
+			mreleased_tell_memory(d);
 			break;
 		default:
 			return false;
@@ -307,7 +329,7 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 	notify_open();
 	raise_limits();
 	ret = sink_start();
-	if (!ret && is_one_too_many(d))
+	if (!ret && is_one_too_many(&d->config))
 		ret = -EBUSY;
 	if (!ret)
 		ret = mreleased_open(d);
@@ -338,6 +360,17 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 	return d->gone ? 1 : 0;
 }
 
+/* As it is on this machine. */
+static int print_config(struct config *c)
+{
+	struct snapshot s = { 0 };
+
+	if (!sense_machine(&s, c->earlyoom))
+		config_settle(&c->policy, s.total_bytes, s.swap_total_bytes);
+	config_print(c, stdout);
+	return fflush(stdout) ? 1 : 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct mreleased *d = &daemon_state;
@@ -352,10 +385,8 @@ int main(int argc, char **argv)
 		return ret ? 2 : 0;
 	if (ret)
 		return 2;
-	if (o.mode == MODE_PRINT_CONFIG) {
-		config_print(&d->config, stdout);
-		return fflush(stdout) ? 1 : 0;
-	}
+	if (o.mode == MODE_PRINT_CONFIG)
+		return print_config(&d->config);
 	if (o.mode == MODE_STATUS)
 		return status_main(d->config.status_socket, &o);
 	if (o.mode == MODE_SIMULATE)

@@ -10,6 +10,7 @@
 #include <mrelease.h>
 
 #include "options.h"
+#include "sense.h"
 #include "text.h"
 
 #define MAX_OVERRIDES 256
@@ -134,11 +135,15 @@ static int exit_status(int opt)
 		return 16;
 	case 'r':
 		return 14;
+	case OPT_PREFER:
+	case OPT_AVOID:
+	case OPT_IGNORE:
+		return 6;
 	}
 	return 13;
 }
 
-static int override(const char *key, const char *value)
+static int override_by(int opt, const char *key, const char *value)
 {
 	struct override *o = &overrides[nr_overrides];
 
@@ -146,8 +151,24 @@ static int override(const char *key, const char *value)
 	    !text_copy(o->key, sizeof(o->key), key) ||
 	    !text_copy(o->value, sizeof(o->value), value))
 		return complain("too much on the command line", value);
+	o->opt = opt;
 	nr_overrides++;
 	return 0;
+}
+
+static int override(const char *key, const char *value)
+{
+	return override_by(0, key, value);
+}
+
+/* Percentages are rounded to tenths; what is not nothing stays so. */
+static void print_number(double number, bool kib, char *value, size_t size)
+{
+	if (kib)
+		snprintf(value, size, "%.0fK", number);
+	else
+		snprintf(value, size, "%.1f%%",
+			 number > 0 && number < 0.1 ? 0.1 : number);
 }
 
 /* One number of earlyoom's pairs, as a value of the configuration. */
@@ -160,19 +181,17 @@ static int one_number(const char **p, bool kib, char *value, size_t size,
 	if (end == *p || !(number >= 0) || **p == '-' || **p == '+' ||
 	    (kib ? number > 1e12 : number > 100))
 		return -EINVAL;
-	if (kib)
-		snprintf(value, size, "%.0fK", number);
-	else
-		snprintf(value, size, "%.1f%%", number);
+	print_number(number, kib, value, size);
 	*p = end;
 	*ret = number;
 	return 0;
 }
 
 /* "10", "10,5": of a line the first, of the other the second or half. */
-static int pair(const char *ask_key, const char *kill_key, const char *text,
-		bool kib, double most)
+static int pair(int opt, const char *ask_key, const char *kill_key,
+		const char *text, double most)
 {
+	bool kib = opt == 'M' || opt == 'S';
 	const char *p = text;
 	char ask[64], term[64];
 	double first, second;
@@ -191,11 +210,10 @@ static int pair(const char *ask_key, const char *kill_key, const char *text,
 	} else if (*p) {
 		return complain("not a number that can be", text);
 	} else {
-		snprintf(term, sizeof(term), kib ? "%.0fK" : "%.1f%%",
-			 first / 2);
+		print_number(first / 2, kib, term, sizeof(term));
 	}
-	ret = override(ask_key, ask);
-	return ret ? ret : override(kill_key, term);
+	ret = override_by(opt, ask_key, ask);
+	return ret ? ret : override_by(opt, kill_key, term);
 }
 
 /* What earlyoom says of its options. */
@@ -217,8 +235,13 @@ static void echo(int opt, const char *arg)
 
 static int rule(const char *key, const char *regex)
 {
-	char value[1024];
+	static struct rules tried;
+	char value[1024], why[256] = "no memory";
 
+	/* Said here, where the option is known. */
+	if (rules_add(&tried, RULE_AVOID, RULE_COMM, regex, why, sizeof(why)))
+		return complain(why, regex);
+	rules_clear(&tried);
 	if (snprintf(value, sizeof(value), "comm:%s", regex) >=
 	    (int)sizeof(value))
 		return complain("longer than 1000 bytes", regex);
@@ -246,20 +269,31 @@ static int lines(int opt, const char *arg)
 		return -errno;
 	switch (opt) {
 	case 'm':
-		return pair("AskAvailable", "KillAvailable", arg, false, 99);
+		return pair(opt, "AskAvailable", "KillAvailable", arg, 99);
 	case 's':
-		return pair("AskSwap", "KillSwap", arg, false, 100);
+		return pair(opt, "AskSwap", "KillSwap", arg, 100);
 	case 'M':
-		return pair("AskAvailable", "KillAvailable", arg, true,
+		return pair(opt, "AskAvailable", "KillAvailable", arg,
 			    (double)si.totalram * si.mem_unit / 1024);
 	case 'S':
 		/* Where there is none, it may be for other machines. */
-		return pair("AskSwap", "KillSwap", arg, true,
+		return pair(opt, "AskSwap", "KillSwap", arg,
 			    si.totalswap ?
 				    (double)si.totalswap * si.mem_unit / 1024 :
 				    INT32_MAX);
 	}
 	return -EINVAL;
+}
+
+static int report_each(const char *arg)
+{
+	int64_t ns;
+
+	/* "-r=5", as one could always write it. */
+	arg += *arg == '=';
+	if (value_time(arg, &ns))
+		return complain("no time (5s, 150ms)", arg);
+	return override("Report", arg);
 }
 
 static int run_option(struct options *o, int opt, char *arg)
@@ -317,8 +351,7 @@ static int one_option(struct options *o, int opt, char *arg)
 	case 'N':
 		return override("AfterKill", arg);
 	case 'r':
-		/* "-r=5", as one could always write it. */
-		return override("Report", arg + (*arg == '='));
+		return report_each(arg);
 	case 'd':
 		return override("Debug", "yes");
 	case 'o':
@@ -394,12 +427,27 @@ int options_parse(int argc, char **argv, struct options *o)
 	return 0;
 }
 
-/* With -m and -M, the lower of the two. */
-static void lower(struct line *now, const struct line *before, bool was_set,
-		  uint64_t total)
+/* What a line was set to by -m or -s, and by -M or -S; the last of each. */
+struct both {
+	struct line line[2];
+	bool set[2];
+};
+
+/* @now was set last.  With both, the lower of the two. */
+static void lower(struct both *b, int opt, struct line *now, uint64_t total)
 {
-	if (was_set && line_bytes(before, total) < line_bytes(now, total))
-		*now = *before;
+	bool kib = opt == 'M' || opt == 'S';
+
+	/* A setting by its name is what it says. */
+	if (!opt) {
+		b->set[0] = b->set[1] = false;
+		return;
+	}
+	b->line[kib] = *now;
+	b->set[kib] = true;
+	if (b->set[!kib] &&
+	    line_bytes(&b->line[!kib], total) < line_bytes(now, total))
+		*now = b->line[!kib];
 }
 
 int options_apply(struct config *c, config_complain report, void *arg)
@@ -409,32 +457,27 @@ int options_apply(struct config *c, config_complain report, void *arg)
 				     &p->swap_kill };
 	static const char *const names[] = { "AskAvailable", "AskSwap",
 					     "KillAvailable", "KillSwap" };
-	bool set[ARRAY_SIZE(all)] = { false };
-	struct line before;
-	struct sysinfo si;
+	struct both both[ARRAY_SIZE(all)] = { 0 };
+	struct snapshot machine = { 0 };
 	char why[256];
-	int ret = 0;
+	int ret = sense_machine(&machine, c->earlyoom);
 
-	if (sysinfo(&si))
-		return -errno;
+	if (ret)
+		report(arg, "/proc/meminfo", strerror(-ret));
 	for (size_t i = 0; i < nr_overrides; i++) {
+		const struct override *o = &overrides[i];
 		size_t at = 0;
 
-		while (at < ARRAY_SIZE(all) &&
-		       strcmp(overrides[i].key, names[at]))
+		while (at < ARRAY_SIZE(all) && strcmp(o->key, names[at]))
 			at++;
-		if (at < ARRAY_SIZE(all))
-			before = *all[at];
-		if (config_set(c, overrides[i].key, overrides[i].value, why,
-			       sizeof(why))) {
-			report(arg, overrides[i].key, why);
+		if (config_set(c, o->key, o->value, why, sizeof(why))) {
+			report(arg, o->key, why);
 			ret = -EINVAL;
 		}
-		if (at == ARRAY_SIZE(all))
-			continue;
-		lower(all[at], &before, set[at],
-		      (at & 1 ? si.totalswap : si.totalram) * si.mem_unit);
-		set[at] = true;
+		if (at < ARRAY_SIZE(all))
+			lower(&both[at], o->opt, all[at],
+			      at & 1 ? machine.swap_total_bytes :
+				       machine.total_bytes);
 	}
 	return ret;
 }

@@ -31,6 +31,8 @@ struct options {
 
 /* Settings of the command line, kept for each reload; they come last. */
 struct override {
+	/* -m, -s, -M, -S; 0: another one. */
+	int opt;
 	char key[64];
 	char value[1024];
 };

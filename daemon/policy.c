@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Whether somebody must go, and how.  Who: choose.c. */
 #include "policy.h"
-#include "text.h"
 
 /* Shorter than that, a rate is noise. */
 #define RATE_NS	     (100 * NS_PER_MS)
@@ -235,8 +234,44 @@ static void look(const struct policy_view *v, struct decision *d)
 }
 
 /*
+ * A terabyte takes a minute to be freed.  As it comes now, @expected_bytes of one
+ * that was killed at @killed_ns are not all back yet, and the second line is behind
+ * us before a release is given up.
+ */
+static bool is_coming_back(const struct policy_view *v, int64_t killed_ns,
+			   uint64_t expected_bytes)
+{
+	const struct snapshot *now = newest(v);
+	const struct policy_config *c = v->config;
+	uint64_t line = kill_line(&c->mem_kill, &c->mem_term, now->total_bytes);
+	int64_t wanted = above(line, now->available_bytes);
+	int64_t age = now->time_ns - killed_ns;
+	int64_t rate = -rate_over(v, RATE_LONG_NS);
+
+	/* Above it, in a stall, a trickle is none either. */
+	if (wanted < (int64_t)(line / 2))
+		wanted = (int64_t)(line / 2);
+	return age < RELEASE_DEADLINE_NS && rate > 0 &&
+	       (double)age * (double)rate <
+		       (double)expected_bytes * (double)NS_PER_S &&
+	       time_for(wanted, rate) <= RELEASE_DEADLINE_NS - age;
+}
+
+/* When the kernel's OOM killer last killed, as far back as it matters; 0: not. */
+static int64_t kernel_kill_ns(const struct policy_view *v)
+{
+	const struct snapshot *h = v->history;
+
+	for (size_t i = v->nr_history - 1; i; i--)
+		if (h[i].has & h[i - 1].has & SNAPSHOT_VMSTAT &&
+		    h[i].oom_kills > h[i - 1].oom_kills)
+			return h[i].time_ns;
+	return 0;
+}
+
+/*
  * The kernel was faster.  Its victim's memory takes as long to come back as
- * ours; it is not in our books, so a fixed time must do.
+ * ours; it is not in our books, so a fixed time must do, and longer while it comes.
  */
 static bool kernel_killed(const struct policy_view *v)
 {
@@ -245,6 +280,9 @@ static bool kernel_killed(const struct policy_view *v)
 
 	if (!(now->has & then->has & first->has & SNAPSHOT_VMSTAT))
 		return false;
+	if (kernel_kill_ns(v) &&
+	    is_coming_back(v, kernel_kill_ns(v), UINT64_MAX))
+		return true;
 	/* It goes on killing, perhaps in a cgroup of its own: that was waited for. */
 	return now->oom_kills > then->oom_kills &&
 	       then->oom_kills <= first->oom_kills;
@@ -276,7 +314,9 @@ static bool wait_for_releases(const struct policy_view *v, struct decision *d)
 				d->reason = REASON_GRACE_OVER;
 			return true;
 		case RELEASE_KILLED:
-			if (now - r->killed_ns < c->patience_ns) {
+			if (now - r->killed_ns < c->patience_ns ||
+			    is_coming_back(v, r->killed_ns,
+					   r->expected_bytes)) {
 				d->reason = REASON_RELEASING;
 				return true;
 			}
@@ -366,7 +406,7 @@ static void choose_and_act(const struct policy_view *v,
 {
 	struct choice ch;
 
-	choose_victim(v, scratch, d->need_bytes, &ch);
+	choose_victim(v, scratch, d->level, d->need_bytes, &ch);
 	d->second = ch.second;
 	if (ch.victim < 0) {
 		d->reason = ch.reason;

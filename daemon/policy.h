@@ -11,12 +11,15 @@
 #include <sys/types.h>
 
 #include "snapshot.h"
+#include "text.h"
 
 /* Of those best by score, so many at most. */
 #define MAX_BEST       8
 #define MAX_HISTORY    128
 #define MAX_RELEASES   4
 #define MAX_CANDIDATES 65536
+/* A release that has not ended by then is given up. */
+#define RELEASE_DEADLINE_NS (30 * NS_PER_S)
 /* Cgroups that are known at one time. */
 #define MAX_UNITS 4096
 
@@ -116,7 +119,7 @@ struct policy_config {
 	int64_t hold_ns;
 	/* The longest that a process may take to go when asked; 0: SIGKILL. */
 	int64_t grace_ns;
-	/* A release that takes longer is not waited for any more. */
+	/* A release that takes longer is waited for while memory comes. */
 	int64_t patience_ns;
 	/* After a release: time to look what it brought. */
 	int64_t settle_ns;
@@ -285,8 +288,8 @@ struct choice {
 };
 
 void choose_victim(const struct policy_view *view,
-		   struct policy_scratch *scratch, uint64_t need_bytes,
-		   struct choice *ret);
+		   struct policy_scratch *scratch, enum policy_level level,
+		   uint64_t need_bytes, struct choice *ret);
 /* What would come back, as far as numbers tell. */
 uint64_t candidate_gain(const struct candidate *c);
 /* May it be chosen, and would it help? */

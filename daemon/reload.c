@@ -24,7 +24,7 @@ static struct {
 	struct config config;
 	/* Mistakes, a line each; more than there is room for are left out. */
 	char said[4096];
-} next;
+} next = { .aside.stack_bytes = RELOAD_STACK };
 
 int reload_now(struct config *c, const struct options *o,
 	       void (*tell)(void *arg, const char *where, const char *what),

@@ -8,6 +8,12 @@
 #include "config.h"
 #include "options.h"
 
+/*
+ * Of its thread: regcomp(3) calls itself for each atom of an expression (rules.c),
+ * and who knows a user's name is a library of the administrator's choice.
+ */
+#define RELOAD_STACK (1024 * 1024)
+
 /* Files and options into @c; what is wrong goes to @tell. */
 int reload_now(struct config *c, const struct options *o,
 	       void (*tell)(void *arg, const char *where, const char *what),

@@ -11,7 +11,10 @@
 #include "rules.h"
 #include "text.h"
 
-/* Of a regular expression: atoms when all repetitions are written out, brackets. */
+/*
+ * Of a regular expression: atoms when all repetitions are written out, brackets.
+ * regcomp(3) goes a level deeper for each atom: RELOAD_STACK must do for all of them.
+ */
 #define MAX_ATOMS  1000
 #define MAX_NESTED 32
 
@@ -64,12 +67,33 @@ static uint64_t repeats(const char **p)
 	high = low;
 	if (*at == ',') {
 		at++;
-		text_number(&at, &high);
+		/* "a{2,}" is "aaa*". */
+		if (!text_number(&at, &high))
+			high = low + 1;
 	}
 	if (*at != '}')
 		return 0;
 	*p = at;
 	return high > low ? high : low;
+}
+
+/* At "[": to its "]", before which may stand "[:alpha:]", or to the end. */
+static const char *set_end(const char *p)
+{
+	char kind, end[3];
+	const char *q;
+
+	p += 1 + (p[1] == '^');
+	/* The first one is a character like any other. */
+	for (p += *p == ']'; *p && *p != ']'; p++) {
+		kind = p[1];
+		if (*p != '[' || !kind || !strchr(".:=", kind))
+			continue;
+		snprintf(end, sizeof(end), "%c]", kind);
+		q = strstr(p + 2, end);
+		p = q ? q + 1 : p + strlen(p) - 1;
+	}
+	return *p ? p : p - 1;
 }
 
 /*
@@ -87,14 +111,19 @@ static bool is_affordable(const char *p)
 		case '(':
 			if (++depth == MAX_NESTED)
 				return false;
-			sum[depth] = last = 0;
+			/* "()" is empty, and is one all the same. */
+			sum[depth] = last = 1;
 			break;
 		case ')':
-			last = sum[depth];
-			/* A bracket without its other half is an error, or an atom. */
-			if (depth)
-				sum[depth - 1] += sum[depth];
+			/* Without its other half it is an atom. */
+			last = depth ? sum[depth] : 1;
+			sum[depth - (depth > 0)] += last;
 			depth -= depth > 0;
+			break;
+		case '*':
+		case '?':
+			sum[depth]++;
+			last++;
 			break;
 		case '+':
 			sum[depth] += last;
@@ -105,9 +134,11 @@ static bool is_affordable(const char *p)
 			if (n > MAX_ATOMS)
 				return false;
 			sum[depth] += n ? last * (n - 1) : 1;
-			last = n ? last * n : 1;
+			last = n ? last * n : last + 1;
 			break;
 		default:
+			if (*p == '[')
+				p = set_end(p);
 			p += *p == '\\' && p[1];
 			sum[depth] += last = 1;
 		}
@@ -248,15 +279,42 @@ static bool matches(const struct rule *rule, const char *comm,
 	return false;
 }
 
+static const uint32_t flags[] = {
+	[RULE_PREFER] = CANDIDATE_PREFER,
+	[RULE_AVOID] = CANDIDATE_AVOID,
+	[RULE_NEVER] = CANDIDATE_NEVER,
+	[RULE_WHOLE] = 0,
+};
+
+static bool is_own(const struct rule *rule)
+{
+	return rule->subject == RULE_COMM || rule->subject == RULE_USER;
+}
+
+uint32_t rules_match_own(const struct rules *r, const char *comm, uid_t uid)
+{
+	uint32_t found = 0;
+
+	for (size_t i = 0; i < r->nr; i++)
+		if (is_own(&r->rules[i]) &&
+		    matches(&r->rules[i], comm, NULL, NULL, uid))
+			found |= flags[r->rules[i].kind];
+	return found;
+}
+
+uint32_t rules_of_others(const struct rules *r)
+{
+	uint32_t found = 0;
+
+	for (size_t i = 0; i < r->nr; i++)
+		if (!is_own(&r->rules[i]))
+			found |= flags[r->rules[i].kind];
+	return found;
+}
+
 uint32_t rules_match(const struct rules *r, const char *comm,
 		     const char *cmdline, const char *cgroup, uid_t uid)
 {
-	static const uint32_t flags[] = {
-		[RULE_PREFER] = CANDIDATE_PREFER,
-		[RULE_AVOID] = CANDIDATE_AVOID,
-		[RULE_NEVER] = CANDIDATE_NEVER,
-		[RULE_WHOLE] = 0,
-	};
 	uint32_t found = 0;
 
 	for (size_t i = 0; i < r->nr; i++)

@@ -55,6 +55,10 @@ void rules_clear(struct rules *r);
 /* CANDIDATE_* flags of what matches; cmdline and cgroup NULL: not known. */
 uint32_t rules_match(const struct rules *r, const char *comm,
 		     const char *cmdline, const char *cgroup, uid_t uid);
+/* Of the rules by name and by user alone. */
+uint32_t rules_match_own(const struct rules *r, const char *comm, uid_t uid);
+/* What the others may say: CANDIDATE_PREFER, CANDIDATE_AVOID, CANDIDATE_NEVER. */
+uint32_t rules_of_others(const struct rules *r);
 /* Does a rule say that this cgroup goes as a whole? */
 bool rules_whole(const struct rules *r, const char *cgroup);
 /* "subject:text" of the configuration: comm unless another is named. */

@@ -61,7 +61,9 @@ void tell_start(const struct snapshot *s, const struct policy_config *c);
 void tell_memory(const struct snapshot *s);
 void tell_decision(const struct decision *d, const struct snapshot *s,
 		   const struct victim *v, bool dry_run);
-void tell_no_victim(const struct decision *d, const struct snapshot *s);
+/* @refused: why the last victims could not be signalled, -errno; 0. */
+void tell_no_victim(const struct decision *d, const struct snapshot *s,
+		    int refused);
 void tell_release(const struct release *r, const struct snapshot *after);
 /* Asked, and not killed although it lives. */
 void tell_let_be(const struct victim *v);

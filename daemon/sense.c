@@ -10,12 +10,32 @@
 #include "sense.h"
 #include "text.h"
 
+/* Linux 4.19 sums them up.  Before, there are those of the default size. */
+static uint64_t huge_pages(const char *text)
+{
+	uint64_t bytes, pages, size;
+
+	if (text_field(text, "Hugetlb", &bytes))
+		return bytes;
+	if (!text_field(text, "HugePages_Total", &pages) ||
+	    !text_field(text, "Hugepagesize", &size) ||
+	    __builtin_mul_overflow(pages, size, &bytes))
+		return 0;
+	return bytes;
+}
+
 int sense_parse_meminfo(const char *text, struct snapshot *s)
 {
 	uint64_t cached = 0, buffers = 0, swap_cached = 0;
 
-	if (!text_field(text, "MemTotal", &s->total_bytes) || !s->total_bytes)
+	if (!text_field(text, "MemTotal", &s->machine_bytes) ||
+	    !s->machine_bytes)
 		return -EINVAL;
+	/* A pool that is set aside is memory for nothing else. */
+	s->hugetlb_bytes = huge_pages(text);
+	s->total_bytes = s->machine_bytes;
+	if (s->hugetlb_bytes < s->total_bytes)
+		s->total_bytes -= s->hugetlb_bytes;
 	text_field(text, "MemFree", &s->free_bytes);
 	text_field(text, "Cached", &cached);
 	text_field(text, "Buffers", &buffers);
@@ -25,7 +45,6 @@ int sense_parse_meminfo(const char *text, struct snapshot *s)
 	text_field(text, "AnonPages", &s->anon_bytes);
 	text_field(text, "Shmem", &s->shmem_bytes);
 	text_field(text, "Mapped", &s->mapped_bytes);
-	text_field(text, "Hugetlb", &s->hugetlb_bytes);
 	text_field(text, "SUnreclaim", &s->slab_bytes);
 	s->cache_bytes = cached + buffers;
 	s->cache_bytes -= s->shmem_bytes < s->cache_bytes ? s->shmem_bytes :
@@ -77,6 +96,23 @@ void sense_parse_vmstat(const char *text, struct snapshot *s)
 	s->has |= SNAPSHOT_VMSTAT;
 }
 
+static void count_user_total(struct snapshot *s)
+{
+	if (s->available_bytes + s->anon_bytes)
+		s->total_bytes = s->available_bytes + s->anon_bytes;
+}
+
+int sense_machine(struct snapshot *ret, bool user_total)
+{
+	char buf[16384];
+	ssize_t n = text_read_at(AT_FDCWD, "/proc/meminfo", buf, sizeof(buf));
+	int error = n < 0 ? (int)n : sense_parse_meminfo(buf, ret);
+
+	if (!error && user_total)
+		count_user_total(ret);
+	return error;
+}
+
 static int open_file(const char *root, const char *path)
 {
 	char full[PATH_MAX];
@@ -103,6 +139,7 @@ static int open_cgroup(struct sense *s, const char *cgroup)
 		[SENSE_HIGH] = "memory.high",
 		[SENSE_SWAP_USAGE] = "memory.swap.current",
 		[SENSE_SWAP_LIMIT] = "memory.swap.max",
+		[SENSE_SWAP_HIGH] = "memory.swap.high",
 		[SENSE_STAT] = "memory.stat",
 		[SENSE_EVENTS] = "memory.events",
 	};
@@ -214,34 +251,43 @@ static uint64_t minus(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
+void sense_limit_swap(uint64_t limit, uint64_t usage, struct snapshot *snap)
+{
+	if (limit < snap->swap_total_bytes)
+		snap->swap_total_bytes = limit;
+	limit = minus(limit, usage);
+	if (limit < snap->swap_free_bytes)
+		snap->swap_free_bytes = limit;
+}
+
 /* Its swap is the machine's, but for a limit. */
 static void read_swap(struct sense *s, uint64_t usage, uint64_t limit,
 		      struct snapshot *snap)
 {
-	uint64_t swap_usage, swap_limit;
+	uint64_t swap_usage, swap_limit, swap_high;
 
-	if (read_number(s, SENSE_SWAP_USAGE, &swap_usage) ||
-	    read_number(s, SENSE_SWAP_LIMIT, &swap_limit) ||
-	    swap_limit >= (uint64_t)1 << 60)
+	if (read_number(s, SENSE_SWAP_USAGE, &swap_usage))
+		return;
+	if (read_number(s, SENSE_SWAP_LIMIT, &swap_limit))
+		swap_limit = NO_LIMIT;
+	if (!read_number(s, SENSE_SWAP_HIGH, &swap_high) &&
+	    swap_high < swap_limit)
+		swap_limit = swap_high;
+	if (swap_limit >= NO_LIMIT)
 		return;
 	/* v1 counts memory and swap in one. */
 	if (s->v1) {
 		swap_limit = minus(swap_limit, limit);
 		swap_usage = minus(swap_usage, usage);
 	}
-	if (swap_limit >= snap->swap_total_bytes)
-		swap_limit = snap->swap_total_bytes;
-	snap->swap_total_bytes = swap_limit;
-	swap_limit = minus(swap_limit, swap_usage);
-	if (swap_limit < snap->swap_free_bytes)
-		snap->swap_free_bytes = swap_limit;
+	sense_limit_swap(swap_limit, swap_usage, snap);
 }
 
 /* The limit is what is there, unless the machine has less. */
 static int read_cgroup(struct sense *s, struct snapshot *snap)
 {
-	uint64_t usage, limit, high, machine = snap->total_bytes;
-	uint64_t inactive = 0, active = 0;
+	uint64_t usage, limit, high, inactive = 0, active = 0;
+	const struct snapshot machine = *snap;
 	const char *t = s->v1 ? "total_" : "";
 	char name[40];
 	int ret;
@@ -253,8 +299,8 @@ static int read_cgroup(struct sense *s, struct snapshot *snap)
 	ret = read_number(s, SENSE_USAGE, &usage);
 	if (ret)
 		return ret < 0 ? ret : -EIO;
-	if (read_number(s, SENSE_LIMIT, &limit) || limit > machine)
-		limit = machine;
+	if (read_number(s, SENSE_LIMIT, &limit) || limit > machine.total_bytes)
+		limit = machine.total_bytes;
 	if (!read_number(s, SENSE_HIGH, &high) && high < limit)
 		limit = high;
 	read_swap(s, usage, limit, snap);
@@ -282,7 +328,12 @@ static int read_cgroup(struct sense *s, struct snapshot *snap)
 	snap->available_bytes = snap->free_bytes + inactive + active / 2;
 	if (snap->available_bytes > limit)
 		snap->available_bytes = limit;
-	above_read(s, machine, snap);
+	above_read(s, machine.total_bytes, snap);
+	/* No limit promises what the machine itself has not got. */
+	if (machine.free_bytes < snap->free_bytes)
+		snap->free_bytes = machine.free_bytes;
+	if (machine.available_bytes < snap->available_bytes)
+		snap->available_bytes = machine.available_bytes;
 	snap->has |= SNAPSHOT_CGROUP;
 	return 0;
 }
@@ -304,6 +355,8 @@ int sense_read(struct sense *s, struct snapshot *ret)
 		sense_parse_vmstat(s->buf, &snap);
 	if (s->cgroup_fd >= 0)
 		error = read_cgroup(s, &snap);
+	else if (s->user_total)
+		count_user_total(&snap);
 	if (error)
 		return error;
 	if (s->fds[SENSE_PRESSURE] >= 0 &&

@@ -23,17 +23,26 @@ enum sense_file {
 	SENSE_HIGH,
 	SENSE_SWAP_USAGE,
 	SENSE_SWAP_LIMIT,
+	/* v2: the same for who is swapped out. */
+	SENSE_SWAP_HIGH,
 	SENSE_STAT,
 	SENSE_EVENTS,
 	SENSE_FILES,
 };
 
 #define MAX_ABOVE 16
+/* v1 has 2^63, less a page, where there is no limit. */
+#define NO_LIMIT ((uint64_t)1 << 60)
 
+/* One cgroup above; -1: it has no such limit, and what belongs to it is not read. */
 struct sense_above {
 	int usage_fd;
-	int limit_fd;
 	int stat_fd;
+	int limit_fd;
+	int high_fd;
+	int swap_usage_fd;
+	int swap_limit_fd;
+	int swap_high_fd;
 };
 
 struct sense {
@@ -49,6 +58,11 @@ struct sense {
 	/* Directory of the cgroup, -1: the whole machine. */
 	int cgroup_fd;
 	bool v1;
+	/*
+	 * As earlyoom counts since 1.8: of the machine, all memory is what is
+	 * available and what processes have.  Set it when it is open.
+	 */
+	bool user_total;
 	char buf[16384];
 };
 
@@ -60,6 +74,8 @@ int sense_open(struct sense *s, const char *cgroup, const char *root);
 void sense_close(struct sense *s);
 /* Opens and allocates nothing.  Return: 0 or -errno. */
 int sense_read(struct sense *s, struct snapshot *ret);
+/* The machine once, without opening a sense; memory only. */
+int sense_machine(struct snapshot *ret, bool user_total);
 /*
  * Arm a PSI trigger: @stall_us of partial stall within @window_us.  Windows
  * that are no multiple of 2 s need CAP_SYS_RESOURCE; without it 2 s is tried.
@@ -67,9 +83,13 @@ int sense_read(struct sense *s, struct snapshot *ret);
 int sense_arm(struct sense *s, const char *root, unsigned int stall_us,
 	      unsigned int window_us);
 
+/* @limit of swap, of which @usage is taken, is all that there is; into @snap. */
+void sense_limit_swap(uint64_t limit, uint64_t usage, struct snapshot *snap);
+
 /*
- * above.c: the least of what the limits above leave, into @snap; of cgroups that have
- * one, less than @machine, when they are opened.
+ * above.c: the least of what the limits above leave, of memory and of swap, into
+ * @snap.  Where descriptors are few, of cgroups that have one when they are opened,
+ * of memory one below @machine.
  */
 void above_open(struct sense *s, uint64_t machine);
 void above_close(struct sense *s);

@@ -68,15 +68,18 @@ static int hex(char c)
 				      -1;
 }
 
-/* What the rules of now say of it, as far as name and user go. */
+/*
+ * What the rules of now say of it, as far as name and user go.  What rules by command
+ * line, cgroup and unit would say is not known: if there are such, it is as it was.
+ */
 static void ask_rules(const struct replay *r, struct candidate *c)
 {
 	const struct rules *rules = &r->config->rules;
-	uint32_t kept = c->flags;
+	const uint32_t preferences = CANDIDATE_PREFER | CANDIDATE_AVOID;
 
 	/* Rules of then may have been other ones: preferences are anew. */
-	kept &= ~(CANDIDATE_PREFER | CANDIDATE_AVOID);
-	c->flags = kept | rules_match(rules, c->comm, "", "", c->uid);
+	c->flags &= ~preferences | rules_of_others(rules);
+	c->flags |= rules_match_own(rules, c->comm, c->uid);
 	if (r->config->ignore_root && !c->uid)
 		c->flags |= CANDIDATE_NEVER;
 }

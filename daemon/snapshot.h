@@ -21,7 +21,10 @@ struct snapshot {
 	int64_t time_ns;
 	/* SNAPSHOT_* bits. */
 	uint32_t has;
+	/* What there is to be used: without the pools of huge pages. */
 	uint64_t total_bytes;
+	/* MemTotal, with them. */
+	uint64_t machine_bytes;
 	/* What can be had without swapping. */
 	uint64_t available_bytes;
 	uint64_t free_bytes;

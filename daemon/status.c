@@ -19,6 +19,15 @@
 
 #define MAX_LISTED 5
 
+/* What is answered. */
+struct answer {
+	struct decision now;
+	struct choice would_go;
+	/* By score. */
+	const struct candidate *best[MAX_LISTED];
+	size_t nr;
+};
+
 static const char *const levels[] = { "calm", "near", "low", "critical" };
 static const char *const phases[] = { "", "asked", "killed", "done" };
 
@@ -82,8 +91,47 @@ int status_listen(const char *path)
 	return fd;
 }
 
+static void add_candidate(struct text *t, const struct mreleased *d,
+			  const struct candidate *c)
+{
+	text_add(t, "{\"pid\":%d,\"comm\":", c->pid);
+	text_json(t, c->comm);
+	text_add(t,
+		 ",\"uid\":%u,\"oom_score_adj\":%d,\"score\":%" PRId64
+		 ",\"would_come_back_bytes\":%" PRIu64
+		 ",\"growth_bytes\":%" PRIu64 "}",
+		 c->uid, c->oom_score_adj,
+		 candidate_score(c, mreleased_now(d)->total_bytes,
+				 &d->config.policy),
+		 candidate_gain(c), c->growth_bytes);
+}
+
+/* Of all processes, by what the policy says: with whom it would go. */
+static void add_would_go(struct text *t, const struct mreleased *d,
+			 const struct choice *ch)
+{
+	const struct candidate *c;
+
+	text_add(t, ",\"would_go\":");
+	if (ch->victim < 0) {
+		text_add(t, "null,\"nobody_because\":");
+		text_json(t, reason_text(ch->reason));
+		return;
+	}
+	c = &d->table.c[ch->victim];
+	text_add(t, "{\"pid\":%d,\"comm\":", c->pid);
+	text_json(t, c->comm);
+	text_add(t, ",\"tree\":%s,\"cgroup\":", ch->tree ? "true" : "false");
+	if (ch->whole)
+		text_json(t, d->table.units.u[c->unit].path);
+	else
+		text_add(t, "null");
+	text_add(t, ",\"members\":%u,\"would_come_back_bytes\":%" PRIu64 "}",
+		 ch->members, ch->gain_bytes);
+}
+
 static void add_json(struct text *t, const struct mreleased *d,
-		     const struct candidate *const *best, size_t nr)
+		     const struct answer *a)
 {
 	const struct snapshot *s = &d->history.s[d->history.nr - 1];
 	const char *comma = "";
@@ -99,22 +147,14 @@ static void add_json(struct text *t, const struct mreleased *d,
 	text_add(t,
 		 ",\"stall_permille\":%u,\"rate_bytes_per_s\":%" PRId64
 		 ",\"level\":\"%s\",\"reason\":",
-		 d->last.stall_permille, d->last.rate, levels[d->last.level]);
-	text_json(t, reason_text(d->last.reason));
+		 a->now.stall_permille, a->now.rate, levels[a->now.level]);
+	text_json(t, reason_text(a->now.reason));
+	add_would_go(t, d, &a->would_go);
 	text_add(t, ",\"prepared\":%u,\"dry_run\":%s,\"candidates\":[",
 		 handles_ready(&d->act), d->config.dry_run ? "true" : "false");
-	for (size_t i = 0; i < nr; i++) {
-		text_add(t, "%s{\"pid\":%d,\"comm\":", i ? "," : "",
-			 best[i]->pid);
-		text_json(t, best[i]->comm);
-		text_add(t,
-			 ",\"uid\":%u,\"oom_score_adj\":%d,\"score\":%" PRId64
-			 ",\"would_come_back_bytes\":%" PRIu64
-			 ",\"growth_bytes\":%" PRIu64 "}",
-			 best[i]->uid, best[i]->oom_score_adj,
-			 candidate_score(best[i], s->total_bytes,
-					 &d->config.policy),
-			 candidate_gain(best[i]), best[i]->growth_bytes);
+	for (size_t i = 0; i < a->nr; i++) {
+		text_add(t, "%s", i ? "," : "");
+		add_candidate(t, d, a->best[i]);
 	}
 	text_add(t, "],\"releases\":[");
 	for (size_t i = 0; i < MAX_RELEASES; i++) {
@@ -138,8 +178,29 @@ static void add_json(struct text *t, const struct mreleased *d,
 		 d->decision_ns / 1000);
 }
 
+static void say_would_go(struct text *t, const struct mreleased *d,
+			 const struct choice *ch)
+{
+	const struct candidate *c;
+
+	if (ch->victim < 0) {
+		text_add(t, "Next would be: nobody, %s\n",
+			 reason_text(ch->reason));
+		return;
+	}
+	c = &d->table.c[ch->victim];
+	text_add(t, "Next would be: process %d (%s)", c->pid,
+		 say_name(c->comm));
+	if (ch->tree)
+		text_add(t, " and its %u descendants", ch->members - 1);
+	if (ch->whole)
+		text_add(t, " and cgroup %s (%u processes)",
+			 d->table.units.u[c->unit].path, ch->members);
+	text_add(t, ", %s to come back\n", say_bytes(ch->gain_bytes));
+}
+
 static void add_text(struct text *t, const struct mreleased *d,
-		     const struct candidate *const *best, size_t nr)
+		     const struct answer *a)
 {
 	const struct snapshot *s = &d->history.s[d->history.nr - 1];
 
@@ -151,10 +212,10 @@ static void add_text(struct text *t, const struct mreleased *d,
 		 say_bytes(s->cache_bytes));
 	text_add(t, "Swap: %s of %s free\n", say_bytes(s->swap_free_bytes),
 		 say_bytes(s->swap_total_bytes));
-	text_add(t, "State: %s, %s%s; stalled %u.%u %%\n",
-		 levels[d->last.level], reason_text(d->last.reason),
+	text_add(t, "State: %s, %s%s; stalled %u.%u %%\n", levels[a->now.level],
+		 reason_text(a->now.reason),
 		 d->config.dry_run ? " (dry run)" : "",
-		 d->last.stall_permille / 10, d->last.stall_permille % 10);
+		 a->now.stall_permille / 10, a->now.stall_permille % 10);
 	text_add(t,
 		 "Kills: %" PRIu64 ", asked %" PRIu64 ", %s back, %" PRIu64
 		 " not confirmed\n",
@@ -166,39 +227,39 @@ static void add_text(struct text *t, const struct mreleased *d,
 				 d->act.releases[i].victim.pid,
 				 say_name(d->act.releases[i].victim.comm),
 				 phases[d->act.releases[i].view.phase]);
-	text_add(t, "%10s %8s %6s %7s %12s %12s  %s\n", "PID", "UID", "ADJ",
-		 "SCORE", "COMES BACK", "GREW", "NAME");
-	for (size_t i = 0; i < nr; i++)
-		text_add(t, "%10d %8u %6d %7" PRId64 " %12s %12s  %s\n",
-			 best[i]->pid, best[i]->uid, best[i]->oom_score_adj,
-			 candidate_score(best[i], s->total_bytes,
-					 &d->config.policy),
-			 say_bytes(candidate_gain(best[i])),
-			 say_bytes(best[i]->growth_bytes),
-			 say_name(best[i]->comm));
+	say_would_go(t, d, &a->would_go);
+	text_add(t, "Highest scores:\n%10s %8s %6s %7s %12s %12s  %s\n", "PID",
+		 "UID", "ADJ", "SCORE", "COMES BACK", "GREW", "NAME");
+	for (size_t i = 0; i < a->nr; i++) {
+		const struct candidate *c = a->best[i];
+
+		text_add(t, "%10d %8u %6d %7" PRId64 " %12s %12s  %s\n", c->pid,
+			 c->uid, c->oom_score_adj,
+			 candidate_score(c, s->total_bytes, &d->config.policy),
+			 say_bytes(candidate_gain(c)),
+			 say_bytes(c->growth_bytes), say_name(c->comm));
+	}
 }
 
 void status_answer(int fd, struct mreleased *d)
 {
 	static char buf[16384];
 	struct text t = { buf, sizeof(buf), 0 };
-	const struct candidate *best[MAX_LISTED];
-	size_t nr;
+	struct answer a;
 	int conn;
 
 	while ((conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >=
 	       0) {
-		mreleased_refresh(d);
-		nr = best_candidates(
-			d->table.c, d->table.nr,
-			d->history.s[d->history.nr - 1].total_bytes,
-			&d->config.policy, best, MAX_LISTED);
+		mreleased_consider(d, &a.now, &a.would_go);
+		a.nr = best_candidates(d->table.c, d->table.nr,
+				       mreleased_now(d)->total_bytes,
+				       &d->config.policy, a.best, MAX_LISTED);
 		t.len = 0;
-		add_json(&t, d, best, nr);
+		add_json(&t, d, &a);
 		/* Between the two. */
 		if (t.len + 1 < t.size)
 			t.buf[t.len++] = '\0';
-		add_text(&t, d, best, nr);
+		add_text(&t, d, &a);
 		if (send(conn, buf, t.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 			say(SAY_DEBUG, "status: %s", strerror(errno));
 		close(conn);

@@ -183,16 +183,15 @@ static void strike(struct mreleased *d, const struct decision *dec)
 			c->flags |= CANDIDATE_DYING;
 		if (ret != -ESRCH)
 			tell_failure(&v, ret);
+		if (ret == -EPERM)
+			d->refused = ret;
 		if (v.cgroup_fd >= 0)
 			close(v.cgroup_fd);
 		return;
 	}
 	tell_decision(dec, &r->before, &v, false);
 	hook_run(d->config.before_kill, &v, NULL);
-	if (dec->action == ACTION_ASK)
-		d->totals.asked++;
-	else
-		d->totals.killed++;
+	d->totals.asked += dec->action == ACTION_ASK;
 	struck_add(&d->strikes, &d->table,
 		   &(struct struck){
 			   .pid = v.pid,
@@ -219,7 +218,6 @@ void mreleased_obey(struct mreleased *d, const struct decision *dec)
 		if (d->config.dry_run)
 			break;
 		act_escalate(&d->act, &d->act.releases[dec->victim]);
-		d->totals.killed++;
 		say(SAY_WARNING, "process %d (%s): SIGKILL now, %s",
 		    d->act.releases[dec->victim].victim.pid,
 		    say_name(d->act.releases[dec->victim].victim.comm),
@@ -234,7 +232,7 @@ void mreleased_obey(struct mreleased *d, const struct decision *dec)
 		d->totals.in_vain++;
 		d->said_reason = dec->reason;
 		d->said_ns = mreleased_now(d)->time_ns;
-		tell_no_victim(dec, mreleased_now(d));
+		tell_no_victim(dec, mreleased_now(d), d->refused);
 		break;
 	}
 }

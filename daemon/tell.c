@@ -121,8 +121,10 @@ void tell_decision(const struct decision *d, const struct snapshot *s,
 		  say_bytes(v->expected_bytes), grew, second);
 }
 
-void tell_no_victim(const struct decision *d, const struct snapshot *s)
+void tell_no_victim(const struct decision *d, const struct snapshot *s,
+		    int refused)
 {
+	char why[160];
 	const struct say_field fields[] = {
 		{ "REASON", reason_text(d->reason), 0 },
 		{ "AVAILABLE_BYTES", NULL, (int64_t)s->available_bytes },
@@ -133,14 +135,20 @@ void tell_no_victim(const struct decision *d, const struct snapshot *s)
 		{ "SLAB_BYTES", NULL, (int64_t)s->slab_bytes },
 	};
 
+	snprintf(why, sizeof(why), "it would be in vain: %s",
+		 reason_text(d->reason));
+	if (d->reason == REASON_NOBODY && refused)
+		snprintf(why, sizeof(why),
+			 "who was chosen could not be signalled (%s), and %s",
+			 strerror(-refused), reason_text(d->reason));
 	say_event(SAY_WARNING, MESSAGE_NO_VICTIM, fields, ARRAY_SIZE(fields),
-		  "nobody is killed, it would be in vain: %s; %s of %s "
+		  "nobody is killed, %s; %s of %s "
 		  "available; processes have %s, tmpfs and shared memory %s, "
 		  "page cache %s, huge pages %s, kernel %s",
-		  reason_text(d->reason), say_bytes(s->available_bytes),
-		  say_bytes(s->total_bytes), say_bytes(s->anon_bytes),
-		  say_bytes(s->shmem_bytes), say_bytes(s->cache_bytes),
-		  say_bytes(s->hugetlb_bytes), say_bytes(s->slab_bytes));
+		  why, say_bytes(s->available_bytes), say_bytes(s->total_bytes),
+		  say_bytes(s->anon_bytes), say_bytes(s->shmem_bytes),
+		  say_bytes(s->cache_bytes), say_bytes(s->hugetlb_bytes),
+		  say_bytes(s->slab_bytes));
 }
 
 static const char *note_text(uint32_t notes)

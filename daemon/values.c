@@ -39,7 +39,8 @@ int value_permille(const char *text, uint32_t *ret)
 	text += strspn(text, " ");
 	if (strcmp(text, "%") || value > 100000)
 		return -EINVAL;
-	*ret = (uint32_t)(value / 100);
+	/* Tenths of a percent; a little is not nothing. */
+	*ret = value && value < 100 ? 1 : (uint32_t)(value / 100);
 	return 0;
 }
 

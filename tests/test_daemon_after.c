@@ -37,6 +37,56 @@ static void test_no_second_kill_while_releasing(void **state)
 	expect(ACTION_KILL, REASON_CRITICAL, "innocent");
 }
 
+/* @rate_mib a second come back from 2 MiB on, since @ms. */
+static void come_back(uint64_t expected_mib, int64_t ms, int64_t rate_mib)
+{
+	look(1000, 2);
+	fall(ms, 2 + rate_mib * ms / 1000);
+	release(RELEASE_KILLED, ms);
+	m.releases[1].expected_bytes = expected_mib * MIB;
+}
+
+/* A big one takes longer than any fixed time; as long as it comes, it comes. */
+static void test_slow_but_coming(void **state)
+{
+	static const struct {
+		uint64_t expected_mib;
+		int64_t ms, rate_mib;
+		bool waits;
+	} cases[] = {
+		{ 800, 2500, 8, true },
+		{ 800, 4500, 8, true },
+		/* All of its own is back by then. */
+		{ 20, 2400, 8, true },
+		{ 20, 2600, 8, false },
+		/* A trickle: the second line would be behind us in a minute. */
+		{ 800, 2500, 1, false },
+		/* By the time that the release is given up, it would not. */
+		{ 800, 20000, 2, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		course_begin(state);
+		print_message("# case %zu\n", i);
+		innocents();
+		hog(800, 300);
+		come_back(cases[i].expected_mib, cases[i].ms,
+			  cases[i].rate_mib);
+		if (cases[i].waits)
+			expect(ACTION_NONE, REASON_RELEASING, NULL);
+		else
+			expect(ACTION_KILL, REASON_CRITICAL, "innocent");
+	}
+	/* It stops. */
+	course_begin(state);
+	innocents();
+	hog(800, 300);
+	come_back(800, 2500, 8);
+	fall(1050, 22);
+	release(RELEASE_KILLED, 3550);
+	expect(ACTION_KILL, REASON_CRITICAL, "innocent");
+}
+
 static void test_settle_after_release(void **state)
 {
 	(void)state;
@@ -122,6 +172,22 @@ static void test_kernel_was_faster(void **state)
 	expect(ACTION_KILL, REASON_CRITICAL, "hog");
 }
 
+/* Its victim was a big one: half a second is not enough, and it comes. */
+static void test_kernel_victim_is_coming(void **state)
+{
+	(void)state;
+	innocents();
+	hog(400, 300);
+	look(0, 600);
+	fall(1000, 2);
+	m.now.oom_kills++;
+	look(10, 2);
+	fall(3000, 26);
+	expect(ACTION_NONE, REASON_KERNEL_OOM, NULL);
+	fall(1050, 26);
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+}
+
 /* It goes on killing, in a cgroup of its own perhaps: once is waited for. */
 static void test_kernel_kills_on(void **state)
 {
@@ -164,10 +230,12 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		course_test(test_no_second_kill_while_releasing),
+		course_test(test_slow_but_coming),
 		course_test(test_settle_after_release),
 		course_test(test_dead_and_held),
 		course_test(test_asked),
 		course_test(test_kernel_was_faster),
+		course_test(test_kernel_victim_is_coming),
 		course_test(test_kernel_kills_on),
 		course_test(test_asked_and_calm),
 	};

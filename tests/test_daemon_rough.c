@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -315,6 +316,46 @@ static void test_guests(void **state)
 	expect_not_said("it would be in vain: tmpfs");
 }
 
+static void drop_kill(void)
+{
+	/* CAP_KILL; root gets the others with the exec. */
+	prctl(PR_CAPBSET_DROP, 5);
+}
+
+static void be_nobody(void)
+{
+	if (setgid(65534) || setuid(65534))
+		_exit(1);
+}
+
+/* What was not permitted was no kill, and is not for want of memory to be had. */
+static void test_not_permitted(void **state)
+{
+	char dir[] = "/tmp/mreleased-test-XXXXXX", sock[64];
+	static char out[16384];
+	pid_t hog;
+
+	(void)state;
+	make_machine();
+	assert_non_null(mkdtemp(dir));
+	snprintf(sock, sizeof(sock), "%s/status", dir);
+	before_daemon = drop_kill;
+	start_daemon(NULL, "--ignore-root-user", "-o", "KillAvailable=30%",
+		     "--status-socket", sock, NULL);
+	hog = start_process("hog", 215, 0, be_nobody);
+	expect_said("(hog) could not be signalled: Operation not permitted");
+	expect_said("nobody is killed, who was chosen could not be signalled");
+	assert_int_equal(waitpid(hog, NULL, WNOHANG), 0);
+	run_tool(out, sizeof(out), "status", "--json", "--status-socket", sock,
+		 NULL);
+	expect_text(out, "\"killed\":0");
+	expect_text(out, "\"unconfirmed\":0");
+	expect_text(out, "\"would_go\":null");
+	stop_daemon();
+	expect_not_said("(hog): 0 KiB are back");
+	assert_int_equal(rmdir(dir), 0);
+}
+
 /* Without the cgroup there is nothing to watch. */
 static void test_cgroup_gone(void **state)
 {
@@ -363,6 +404,60 @@ static void test_one_too_many(void **state)
 	rmdir(dir);
 }
 
+static void set_dry_run(const char *path, const char *value)
+{
+	FILE *f = fopen(path, "we");
+
+	assert_non_null(f);
+	fprintf(f, "[Daemon]\nDryRun=%s\n", value);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* A dry run may be beside it; by a change of mind there are not two that kill. */
+static void test_dry_run_beside(void **state)
+{
+	char dir[] = "/tmp/mreleased-test-XXXXXX", sock[64], conf[64];
+	static struct daemon first, second;
+	char command[2 * PATH_MAX];
+	int status;
+
+	(void)state;
+	need_root();
+	assert_non_null(mkdtemp(dir));
+	snprintf(sock, sizeof(sock), "%s/status", dir);
+	snprintf(conf, sizeof(conf), "%s/conf", dir);
+	whole_machine = true;
+	start_daemon(NULL, "-o", "Never=comm:.", "--status-socket", sock, NULL);
+	first = daemon_run;
+	set_dry_run(conf, "yes");
+	start_daemon(NULL, "--config", conf, "-o", "Never=comm:.",
+		     "--status-socket", sock, NULL);
+	set_dry_run(conf, "no");
+	kill(daemon_run.pid, SIGHUP);
+	expect_said("another mreleased watches this machine");
+	expect_said("going on with the old configuration");
+	second = daemon_run;
+	daemon_run = first;
+	stop_daemon();
+	daemon_run = second;
+	whole_machine = true;
+	kill(daemon_run.pid, SIGHUP);
+	expect_said("configuration read again");
+	/* Now it is the one, and there is no room for another. */
+	snprintf(command, sizeof(command),
+		 "timeout 10 '%s' --config /dev/null -o Never=comm:. "
+		 "--status-socket %s 2>/dev/null",
+		 beside("../mreleased"), sock);
+	status = system(command);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 1);
+	stop_daemon();
+	unlink(conf);
+	strcat(sock, ".lock");
+	unlink(sock);
+	rmdir(dir);
+}
+
 /* What the unit leaves open, as systemd counts it: tenths. */
 static void test_exposure(void **state)
 {
@@ -395,8 +490,10 @@ int main(void)
 		harness_test(test_all_places_taken),
 		harness_test(test_let_be),
 		harness_test(test_guests),
+		harness_test(test_not_permitted),
 		harness_test(test_cgroup_gone),
 		harness_test(test_one_too_many),
+		harness_test(test_dry_run_beside),
 		harness_test(test_exposure),
 	};
 

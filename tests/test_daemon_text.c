@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What mreleased reads: the kernel's files, its own configuration. */
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 
 #include "config.h"
 #include "options.h"
+#include "reload.h"
 #include "sense.h"
 #include "table.h"
 #include "text.h"
@@ -415,6 +417,14 @@ static void test_big_expressions(void **state)
 		int ret;
 	} cases[] = {
 		{ "((a{99}){99}){99}", -EINVAL },
+		/* What stands between does not hide it. */
+		{ "(a{99})*{99}", -EINVAL },
+		{ "(a{99}){0,}{99}", -EINVAL },
+		{ "(((((((((a{2,}){2,}){2,}){2,}){2,}){2,}){2,}){2,}){2,}",
+		  -EINVAL },
+		{ "([)]a{99}){99}", -EINVAL },
+		{ "([[:alpha:])]a{99}){99}", -EINVAL },
+		{ "^([](]|[^)])*x[[:alpha:]]{3}$", 0 },
 		{ "a{1,32767}", -EINVAL },
 		{ "(x{,999}y){2}", -EINVAL },
 		{ "((((((((((a+)+)+)+)+)+)+)+)+)+)+", -EINVAL },
@@ -437,6 +447,47 @@ static void test_big_expressions(void **state)
 	rules_clear(&r);
 }
 
+static void ignore_line(const char *line)
+{
+	print_message("# %s\n", line);
+}
+
+/* Is such an expression taken when the configuration is read again? */
+static bool reload_with(const char *part, size_t times)
+{
+	char path[] = "/tmp/mreleased-test-XXXXXX";
+	const struct options o = { .config_file = path };
+	static struct config c;
+	struct pollfd p = { .fd = reload_open(&o), .events = POLLIN };
+	int fd = mkstemp(path), ret;
+	FILE *f = fdopen(fd, "w");
+
+	assert_non_null(f);
+	fputs("[Victims]\nNever=comm:", f);
+	while (times--)
+		fputs(part, f);
+	fputs("\n", f);
+	assert_int_equal(fclose(f), 0);
+	reload_begin();
+	assert_int_equal(poll(&p, 1, 30000), 1);
+	ret = reload_take(&c, ignore_line);
+	if (ret == 1)
+		config_clear(&c);
+	close(p.fd);
+	unlink(path);
+	return ret == 1;
+}
+
+/* The thread that reads it has room for whatever the start had room for. */
+static void test_deep_expressions(void **state)
+{
+	(void)state;
+	assert_true(reload_with("()", 998));
+	assert_true(reload_with("a?", 498));
+	assert_false(reload_with("()", 1001));
+	assert_false(reload_with(")", 4000));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -451,6 +502,7 @@ int main(void)
 		cmocka_unit_test(test_config_round_trip),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_big_expressions),
+		cmocka_unit_test(test_deep_expressions),
 	};
 
 	cmocka_set_test_filter(getenv("MRELEASE_TEST"));

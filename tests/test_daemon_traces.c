@@ -102,11 +102,67 @@ static void test_fast(void **state)
 	}
 }
 
+/* A database that a rule avoids, though it is the bigger one. */
+static const char avoided[] =
+	"S 10000000000 3 17179869184 314572800 314572800 0 0 11811160064 0 0 0 "
+	"0 0 0 0 0 0 0\nG 3000000000 0 0 0 0\nN 2\n"
+	"C 100 -1 1000 4294967296 0 0 0 0 0 100 100 100 0 0 4 1000 "
+	"64620000000000000000000000000000 0\n"
+	"C 200 -1 2000 3221225472 0 0 0 0 0 100 200 200 0 0 0 1000 "
+	"62617463680000000000000000000000 0\nD 3 2 4 200 0\n";
+
+/* Rules by name and user are asked anew; what others said is as it was. */
+static void test_rules(void **state)
+{
+	static const struct {
+		const char *setting, *value;
+		bool db_goes;
+	} cases[] = {
+		{ "Avoid", "cmdline:whatever", false },
+		{ "Avoid", "cgroup:/whatever", false },
+		{ "Avoid", "unit:whatever", false },
+		/* Of them there is none, and the one of then may be gone. */
+		{ "Avoid", "user:33", true },
+		{ "Prefer", "unit:whatever", true },
+		{ "Avoid", "^db$", false },
+		/* Not one that was not asked then matches everybody now. */
+		{ "Prefer", "cmdline:.*", true },
+		{ "Never", "cgroup:*", true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char path[] = "/tmp/mreleased-trace-XXXXXX", why[256];
+		static struct config config;
+		FILE *f = fdopen(mkstemp(path), "w");
+
+		print_message("# case %zu\n", i);
+		assert_non_null(f);
+		fputs(avoided, f);
+		assert_int_equal(fclose(f), 0);
+		config_defaults(&config);
+		assert_int_equal(config_set(&config, cases[i].setting,
+					    cases[i].value, why, sizeof(why)),
+				 0);
+		memset(out, 0, sizeof(out));
+		f = fmemopen(out, sizeof(out) - 1, "w");
+		assert_non_null(f);
+		assert_int_equal(simulate(path, &config, f), 0);
+		fclose(f);
+		unlink(path);
+		config_clear(&config);
+		assert_non_null(strstr(out, cases[i].db_goes ?
+						    "now: kill 100 (db)" :
+						    "now: kill 200 (batch)"));
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_spike),
 		cmocka_unit_test(test_fast),
+		cmocka_unit_test(test_rules),
 	};
 
 	cmocka_set_test_filter(getenv("MRELEASE_TEST"));

@@ -245,6 +245,39 @@ static void test_short_stall(void **state)
 	assert_int_equal(decide().action, ACTION_NONE);
 }
 
+/* As far back as a setting may ask for, however long it has been running. */
+static void test_long_stall(void **state)
+{
+	static const int64_t times_s[] = { 10, 60, 119, 120 };
+
+	(void)state;
+	innocents();
+	hog(300, 50);
+	for (int i = 0; i < 5000; i++) {
+		m.now.full_us += 200000;
+		look(200, 150);
+		for (size_t k = 0; i > 600 && k < ARRAY_SIZE(times_s); k++) {
+			m.config.stall_ns = times_s[k] * NS_PER_S;
+			expect(ACTION_KILL, REASON_STALL, "hog");
+		}
+	}
+	/* Asleep: a look each ten seconds, and then it stalls. */
+	course_begin(state);
+	innocents();
+	hog(300, 50);
+	m.config.stall_ns = HISTORY_NS;
+	for (int i = 0; i < 30; i++)
+		look(10000, 150);
+	for (int i = 0; i < 15; i++) {
+		/* Half of it: not before a minute of nothing else. */
+		if (i < 11)
+			assert_int_equal(decide().action, ACTION_NONE);
+		m.now.full_us += 5000000;
+		look(5000, 150);
+	}
+	expect(ACTION_KILL, REASON_STALL, "hog");
+}
+
 static void test_history(void **state)
 {
 	static struct history h;
@@ -331,6 +364,7 @@ int main(void)
 		course_test(test_cache_thrash),
 		course_test(test_stall),
 		course_test(test_short_stall),
+		course_test(test_long_stall),
 		course_test(test_history),
 		course_test(test_line_in_bytes),
 		course_test(test_kill_line_follows),

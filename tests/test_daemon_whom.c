@@ -17,15 +17,61 @@ static void test_tmpfs_grows(void **state)
 	expect(ACTION_NONE, REASON_TMPFS, NULL);
 }
 
+/* Nothing grows any more, and nobody has enough to lead out of it. */
 static void test_tmpfs_is_full(void **state)
 {
 	(void)state;
-	innocents();
+	for (int i = 0; i < 6; i++)
+		add("innocent", 35);
 	m.growth_ns = 3 * NS_PER_S;
-	m.now.shmem_bytes = 450 * MIB;
-	look(0, 30);
-	fall(10000, 30);
+	m.now.shmem_bytes = 650 * MIB;
+	look(0, 10);
+	fall(10000, 10);
 	expect(ACTION_NONE, REASON_TMPFS, NULL);
+	/* Slowly, but it is the tmpfs that grows: it takes what comes back. */
+	m.shmem_growth = 5 * (int64_t)MIB;
+	m.available_growth = -6 * (int64_t)MIB;
+	m.c[0].growth_bytes = MIB;
+	expect(ACTION_NONE, REASON_TMPFS, NULL);
+	/* One that has, at the second line. */
+	add("enough", 45);
+	expect(ACTION_KILL, REASON_CRITICAL, "enough");
+}
+
+/* It was full before.  What makes memory short now is one that leaks. */
+static void test_tmpfs_and_slow_leak(void **state)
+{
+	struct candidate *c;
+
+	(void)state;
+	for (int i = 0; i < 6; i++)
+		add("innocent", 30);
+	c = add("leaker", 35);
+	m.growth_ns = 2 * NS_PER_S;
+	m.now.shmem_bytes = 650 * MIB;
+	look(0, 30);
+	fall(10000, 10);
+	expect(ACTION_NONE, REASON_TMPFS, NULL);
+	/* Less than a hundredth of the memory, and all that is left in 7 s. */
+	c->growth_bytes = 3 * MIB;
+	m.available_growth = -3 * (int64_t)MIB;
+	expect(ACTION_KILL, REASON_CRITICAL, "leaker");
+	/* In a quarter of an hour. */
+	c->growth_bytes = MIB / 50;
+	m.available_growth = -(int64_t)MIB / 50;
+	expect(ACTION_NONE, REASON_TMPFS, NULL);
+}
+
+/* Between the lines as well: it falls, and not because of the tmpfs. */
+static void test_tmpfs_and_leak_above(void **state)
+{
+	(void)state;
+	innocents();
+	hog(100, 5)->flags = CANDIDATE_ASKABLE;
+	m.now.shmem_bytes = 450 * MIB;
+	look(0, 120);
+	fall(20000, 70);
+	assert_int_equal(decide().action, ACTION_ASK);
 }
 
 /* The same bytes, but one process has them mapped and nobody else. */
@@ -383,6 +429,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		course_test(test_tmpfs_grows),
 		course_test(test_tmpfs_is_full),
+		course_test(test_tmpfs_and_slow_leak),
+		course_test(test_tmpfs_and_leak_above),
 		course_test(test_shared_memory_hog),
 		course_test(test_tree),
 		course_test(test_no_tree_above_the_job),
