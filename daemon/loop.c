@@ -267,8 +267,8 @@ static void collect(struct mreleased *d)
 
 		if (r->used && is_let_be(d, r)) {
 			tell_let_be(&r->victim);
-			struck_end(&d->strikes, &d->table, r->victim.pid,
-				   r->victim.start, true);
+			struck_forget(&d->strikes, &d->table, r->victim.pid,
+				      r->victim.start);
 			act_forget(&d->act, r);
 		}
 		if (!r->used || r->view.phase != RELEASE_DONE)

@@ -219,7 +219,7 @@ static void test_all_places_taken(void **state)
 	stop_daemon();
 }
 
-static volatile sig_atomic_t was_asked;
+static volatile sig_atomic_t was_asked, grows_again;
 
 static void note_asked(int sig)
 {
@@ -227,25 +227,44 @@ static void note_asked(int sig)
 	was_asked = 1;
 }
 
-/* Fills memory until it is asked, gives all of it back, and lives. */
+static void note_again(int sig)
+{
+	(void)sig;
+	grows_again = 1;
+}
+
+/* Until it is asked for the first time. */
+static void fill(char *p, size_t size, int rate)
+{
+	const struct timespec pause = { 0, 1000000000 / rate };
+
+	for (size_t at = 0; (!was_asked || grows_again) && at < size;
+	     at += MIB) {
+		memset(p + at, 1, MIB);
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* Gives all of it back when it is asked, lives, and begins anew when it is told to. */
 static void be_polite(void)
 {
-	const struct timespec pause = { 0, 1000000000 / 25 };
-	const size_t size = 170 * MIB;
+	const struct timespec moment = { 0, 10000000 };
+	const size_t size = 300 * MIB;
 	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	signal(SIGTERM, note_asked);
-	for (size_t at = 0; !was_asked && at < size; at += MIB) {
-		memset(p + at, 1, MIB);
-		nanosleep(&pause, NULL);
-	}
-	munmap(p, size);
+	signal(SIGUSR1, note_again);
+	fill(p, size, 25);
+	madvise(p, size, MADV_DONTNEED);
+	while (!grows_again)
+		nanosleep(&moment, NULL);
+	fill(p, size, 100);
 }
 
 /*
  * It was asked, gave back what it had and works on: at the next shortage, of
- * another's making, it is not killed for that.
+ * another's making, it is not killed for that.  At one of its own it is.
  */
 static void test_let_be(void **state)
 {
@@ -262,8 +281,13 @@ static void test_let_be(void **state)
 	expect_signal(hog, SIGKILL);
 	assert_int_equal(waitpid(polite, NULL, WNOHANG), 0);
 	expect_innocents_live();
-	stop_daemon();
+	expect_said("(hog) are back after");
 	expect_not_said("(polite): SIGKILL now");
+	kill(polite, SIGUSR1);
+	expect_signal(polite, SIGKILL);
+	expect_innocents_live();
+	expect_no_oom();
+	stop_daemon();
 }
 
 /* As a virtual machine on memfd: shared memory, and nobody shares it. */
