@@ -32,12 +32,15 @@ static bool is_at_rest(const struct mreleased *d)
 
 /*
  * Calm, the kernel wakes us when reclaim begins.  On a small machine the time
- * from there to the end is short, so there it also has to be at rest.
+ * from there to the end is short, so there it also has to be at rest.  For a
+ * cgroup nothing is reclaimed before its limit is reached, and without cache or swap
+ * to reclaim the OOM killer comes at once: no stall announces it.
  */
 static int64_t undisturbed(const struct mreleased *d,
 			   const struct decision *dec)
 {
-	if (dec->level != LEVEL_CALM || d->sense.trigger_fd < 0)
+	if (dec->level != LEVEL_CALM || d->sense.trigger_fd < 0 ||
+	    mreleased_now(d)->has & SNAPSHOT_CGROUP)
 		return dec->wait_ns;
 	return dec->wait_ns >= NS_PER_S || is_at_rest(d) ? ASLEEP_NS :
 							   dec->wait_ns;
