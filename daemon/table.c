@@ -20,8 +20,10 @@
 #define PF_KTHREAD 0x00200000u
 /* Growth is measured over one to two of these. */
 #define WINDOW_NS (2 * NS_PER_S)
-/* An older measure says nothing about the last seconds. */
-#define STALE_NS (10 * NS_PER_S)
+/* An older measure says nothing of who takes the memory now.  Calm, see rest.c. */
+#define STALE_NS (90 * NS_PER_S)
+/* But what is younger than this has grown by all that it has. */
+#define BORN_S	 10
 #define UNITS_NS (60 * NS_PER_S)
 /* Who has less is not looked at closer. */
 #define SMALL_PAGES 64
@@ -269,13 +271,13 @@ static void add_process(struct table *t, pid_t pid, size_t *old, bool rebase)
 	if (c->uid == (uid_t)-1)
 		c->uid = m->uid;
 	m->uid = c->uid;
-	if (rebase) {
+	c->age_s = (int64_t)(st.start / (uint64_t)sysconf(_SC_CLK_TCK));
+	if (rebase && t->now_s - c->age_s >= BORN_S) {
 		m->base_bytes[0] = m->base_bytes[1] =
 			c->anon_bytes + c->swap_bytes;
 		m->base_shmem[0] = m->base_shmem[1] = c->shmem_bytes;
 	}
 	measure_growth(c, m);
-	c->age_s = (int64_t)(st.start / (uint64_t)sysconf(_SC_CLK_TCK));
 	/* Until all are known. */
 	c->parent = st.ppid;
 	t->nr++;

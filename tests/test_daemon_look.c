@@ -71,11 +71,44 @@ static void test_cgroup_has_no_warning(void **state)
 	assert_true(next_look(&d, &dec) <= NS_PER_S);
 }
 
+/* Looked at so long ago, for @took_ms, when there was so much less. */
+static bool is_due(int seconds, int took_ms, uint64_t less)
+{
+	d.table.took_ns = took_ms * NS_PER_MS;
+	d.table.swept_ns = clock_ns() - seconds * NS_PER_S;
+	d.swept = *mreleased_now(&d);
+	d.swept.available_bytes -= less;
+	return is_sweep_due(&d, &dec);
+}
+
+/* Calm, what has happened since is known when somebody must go. */
+static void test_calm_sweeps(void **state)
+{
+	(void)state;
+	rest(31, 0, 16 * GIB, 10 * GIB);
+	assert_false(is_due(8, 3, GIB));
+	assert_true(is_due(10, 3, GIB));
+	/* Nothing happens. */
+	assert_false(is_due(59, 3, 100 * MIB));
+	assert_true(is_due(60, 3, 100 * MIB));
+	/* It has 10,000 to look at. */
+	assert_false(is_due(10, 100, GIB));
+	assert_true(is_due(20, 100, GIB));
+	/* Not calm. */
+	dec.level = LEVEL_NEAR;
+	assert_true(is_due(1, 3, 0));
+	assert_false(is_due(1, 100, 0));
+	assert_true(is_due(2, 100, 0));
+	dec.level = LEVEL_LOW;
+	assert_true(is_due(1, 100, 0));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_asleep),
 		cmocka_unit_test(test_cgroup_has_no_warning),
+		cmocka_unit_test(test_calm_sweeps),
 	};
 
 	cmocka_set_test_filter(getenv("MRELEASE_TEST"));

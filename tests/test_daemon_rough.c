@@ -167,21 +167,12 @@ static void test_stopped(void **state)
 
 static bool is_grown(void *arg)
 {
-	return process_status(*(pid_t *)arg, "RssAnon", 10) >= 12 * 1024;
+	return process_status(*(pid_t *)arg, "RssAnon", 10) >= 40 * 1024;
 }
 
-static bool is_half(void *arg)
+static bool has_less(void *arg)
 {
-	return process_status(*(pid_t *)arg, "RssAnon", 10) >= 150 * 1024;
-}
-
-static void go_first(void)
-{
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, "1000", 4) != 4)
-		_exit(1);
-	close(fd);
+	return process_status(*(pid_t *)arg, "RssAnon", 10) >= 20 * 1024;
 }
 
 /*
@@ -198,17 +189,17 @@ static void test_all_places_taken(void **state)
 	make_machine();
 	cgroup_make(&freezer, CGROUP_FREEZER);
 	for (size_t i = 0; i < PLACES; i++) {
-		frozen[i] = start_process("frozen", 12, 0, go_first);
+		frozen[i] = start_process("frozen", 40, 0, NULL);
 		wait_until(is_grown, &frozen[i], "a victim to have its memory");
 		cgroup_add(&freezer, frozen[i]);
 	}
 	cgroup_freeze(&freezer);
-	hog = start_process("hog", 150, 0, NULL);
-	wait_until(is_half, &hog, "the last one to have its memory");
-	start_daemon(NULL, "-o", "KillAvailable=70%", "-o", "Patience=100ms",
-		     NULL);
-	expect_signal(hog, SIGKILL);
+	hog = start_process("hog", 20, 0, NULL);
+	wait_until(has_less, &hog, "the last one to have its memory");
+	start_daemon(NULL, "-o", "KillAvailable=95%", "-o", "Patience=100ms",
+		     "-o", "Order=size", NULL);
 	expect_said("releases have not ended");
+	expect_signal(hog, SIGKILL);
 	expect_no_oom();
 	cgroup_thaw(&freezer);
 	close(freezer.fd);
