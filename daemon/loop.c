@@ -96,8 +96,11 @@ static bool is_stale(const struct mreleased *d)
 
 static void sweep(struct mreleased *d)
 {
-	int ret = table_sweep(&d->table, mreleased_now(d));
+	int ret;
 
+	d->table.with_others = d->config.policy.trees ||
+			       d->config.process_group;
+	ret = table_sweep(&d->table, mreleased_now(d));
 	/*
 	 * To know whom to kill comes before to be prepared for it.  Where it is
 	 * the machine that has no more files, those of the handles would be the

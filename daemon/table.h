@@ -66,8 +66,15 @@ struct table {
 	int proc_fd;
 	/* -1: all processes. */
 	int cgroup_fd;
+	/*
+	 * Of a cgroup, others are listed as well: as parents and of process groups only,
+	 * and never to be chosen, so that nothing goes that would take them along.
+	 */
+	bool with_others;
 	pid_t *pids;
 	size_t nr_pids;
+	pid_t *others;
+	size_t nr_others;
 	/* Ours and our ancestors'. */
 	pid_t own[16];
 	size_t nr_own;
@@ -91,6 +98,8 @@ int table_open(struct table *t, const char *root, int cgroup_fd,
 int table_sweep(struct table *t, const struct snapshot *now);
 /* The rules have changed. */
 void table_forget_rules(struct table *t, const struct rules *rules);
+/* Where it is; -1: not there. */
+int32_t table_index(const struct table *t, pid_t pid);
 /* NULL: not there. */
 struct candidate *table_find(struct table *t, pid_t pid, uint64_t start);
 /* Growth over what time, and what the system did in it. */
@@ -98,6 +107,13 @@ void table_view(const struct table *t, const struct snapshot *now,
 		struct policy_view *view);
 /* The numbers of /proc/PID/status, read anew; opens nothing. */
 void table_update(struct table *t, struct candidate *c, const char *status);
+
+/* growth.c */
+
+/* Against what was noted of it. */
+void table_measure(struct candidate *c, const struct memory_of *m);
+/* What needs all of them: parents, and whose shmem is whose. */
+void table_finish(struct table *t, const struct snapshot *now);
 
 /* ask.c */
 
@@ -118,7 +134,7 @@ struct linux_dirent64 {
 	char name[];
 };
 
-/* Fills pids, sorted.  Return: 0 or -errno. */
+/* Fills pids and others, sorted.  Return: 0 or -errno. */
 int table_list(struct table *t);
 /* Notes it if @error, an errno, is that of a descriptor that was not to be had. */
 void table_starved(struct table *t, int error);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -281,6 +282,58 @@ static void test_let_be(void **state)
 	stop_daemon();
 }
 
+static int stranger_pipe[2];
+
+/* In a group of its own, with one that has left the cgroup. */
+static void lead_a_stranger(void)
+{
+	char path[PATH_MAX + 32];
+	pid_t pid;
+	int fd;
+
+	setpgid(0, 0);
+	pid = fork();
+	if (!pid) {
+		snprintf(path, sizeof(path), "%s/../cgroup.procs",
+			 machine.path);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		pid = fd < 0 || write(fd, "0", 1) != 1 ? -1 : getpid();
+		prctl(PR_SET_NAME, "stranger");
+		if (write(stranger_pipe[1], &pid, sizeof(pid)) != sizeof(pid))
+			_exit(1);
+		for (;;)
+			pause();
+	}
+}
+
+/* -g, and one of the group is no member of the watched cgroup: it is not touched. */
+static void test_stranger_in_the_group(void **state)
+{
+	pid_t hog, stranger;
+
+	(void)state;
+	make_machine();
+	assert_int_equal(pipe2(stranger_pipe, O_CLOEXEC), 0);
+	start_daemon(NULL, "-g", NULL);
+	start_innocents();
+	hog = start_process("hog", 300, 100, lead_a_stranger);
+	assert_int_equal(read(stranger_pipe[0], &stranger, sizeof(stranger)),
+			 sizeof(stranger));
+	expect_signal(hog, SIGKILL);
+	expect_said("are back after");
+	stop_daemon();
+	close(stranger_pipe[0]);
+	close(stranger_pipe[1]);
+	/* It is ours now that its parent is gone. */
+	if (stranger > 0) {
+		assert_int_equal(kill(stranger, SIGTERM), 0);
+		expect_signal(stranger, SIGTERM);
+	}
+	expect_innocents_live();
+	if (stranger < 0)
+		skip_test("memcg", "the cgroup above takes no process");
+}
+
 /* As a virtual machine on memfd: shared memory, and nobody shares it. */
 static void be_guest(void)
 {
@@ -392,6 +445,7 @@ int main(void)
 		harness_test(test_stopped),
 		harness_test(test_all_places_taken),
 		harness_test(test_let_be),
+		harness_test(test_stranger_in_the_group),
 		harness_test(test_guests),
 		harness_test(test_cgroup_gone),
 		harness_test(test_one_too_many),
