@@ -295,9 +295,15 @@ void mreleased_start(struct mreleased *d)
 
 void mreleased_ask_rules(struct mreleased *d)
 {
+	table_forget_rules(&d->table, &d->config.rules);
+	mreleased_ask_cgroups(d);
+}
+
+void mreleased_ask_cgroups(struct mreleased *d)
+{
 	struct snapshot s;
 
-	table_forget_rules(&d->table, &d->config.rules);
+	table_ask_again(&d->table);
 	if (!sense_read(&d->sense, &s))
 		history_push(&d->history, &s);
 	sweep(d);

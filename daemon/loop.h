@@ -92,6 +92,8 @@ int64_t next_look(const struct mreleased *d, const struct decision *dec);
 bool is_sweep_due(const struct mreleased *d, const struct decision *dec);
 /* The rules have changed: from now on nobody goes by the old ones. */
 void mreleased_ask_rules(struct mreleased *d);
+/* Cgroups have changed: that of each process is read anew. */
+void mreleased_ask_cgroups(struct mreleased *d);
 /* Processes as of now, for who asks. */
 void mreleased_refresh(struct mreleased *d);
 

@@ -56,7 +56,7 @@ static int64_t undisturbed(const struct mreleased *d,
 			   const struct decision *dec)
 {
 	if (dec->level != LEVEL_CALM || d->sense.trigger_fd < 0 ||
-	    mreleased_now(d)->has & SNAPSHOT_CGROUP)
+	    mreleased_now(d)->has & SNAPSHOT_CGROUP || d->table.nr_unasked)
 		return dec->wait_ns;
 	return dec->wait_ns >= NS_PER_S || is_at_rest(d) ? ASLEEP_NS :
 							   dec->wait_ns;
@@ -89,7 +89,8 @@ bool is_sweep_due(const struct mreleased *d, const struct decision *dec)
 	bool hasty = dec->level >= LEVEL_LOW || dec->cliff_ns < HASTY_NS;
 	int64_t share = hasty ? HASTY_SHARE : SWEEP_SHARE, least = SWEEP_NS;
 
-	if (dec->level == LEVEL_CALM) {
+	/* Who was not asked yet what it is cannot be chosen. */
+	if (dec->level == LEVEL_CALM && !d->table.nr_unasked) {
 		share = CALM_SHARE;
 		least = has_moved(d) ? CALM_NS : CALM_SAME_NS;
 	}

@@ -56,6 +56,7 @@ int table_open(struct table *t, const char *root, int cgroup_fd,
 	memset(t, 0, sizeof(*t));
 	t->cgroup_fd = cgroup_fd;
 	t->rules = rules;
+	t->patience_ns = CMDLINE_NS;
 	snprintf(path, sizeof(path), "%s/proc", root);
 	t->proc_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (t->proc_fd < 0)
@@ -248,6 +249,7 @@ static void remember(struct table *t, struct candidate *c, struct memory_of *m,
 		c->flags |= CANDIDATE_NEW;
 	}
 	m->stack = st->stack;
+	m->to_ask = false;
 }
 
 static void measure(struct table *t, struct candidate *c, struct memory_of *m,
@@ -277,6 +279,7 @@ static void add_process(struct table *t, pid_t pid, bool other, size_t *old,
 	if (!read_process(t, pid, c, &st))
 		return;
 	remember(t, c, m, &st, old);
+	m->unasked &= !other;
 	c->age_s = (int64_t)(st.start / (uint64_t)sysconf(_SC_CLK_TCK));
 	if (!other)
 		measure(t, c, m, &st, rebase);
@@ -331,7 +334,7 @@ static void forget_units(struct table *t)
 	}
 }
 
-static void ask_again(struct table *t)
+void table_ask_again(struct table *t)
 {
 	units_forget(&t->units);
 	for (size_t i = 0; i < t->nr; i++)
@@ -351,9 +354,8 @@ int table_sweep(struct table *t, const struct snapshot *now)
 	/* What owners say of their cgroups may change; a minute is soon. */
 	if (begin - t->units.since_ns >
 	    (units_full(&t->units) ? NS_PER_S : UNITS_NS))
-		ask_again(t);
+		table_ask_again(t);
 	t->swap = now->swap_total_bytes > now->swap_free_bytes;
-	t->cmdline_until_ns = begin + CMDLINE_NS;
 	ret = table_list(t);
 	if (ret)
 		return ret;
@@ -370,6 +372,7 @@ int table_sweep(struct table *t, const struct snapshot *now)
 							 now->available_bytes,
 							 now->shmem_bytes };
 	table_finish(t, now);
+	table_ask_lines(t);
 	t->swept_ns = clock_ns();
 	t->took_ns = t->swept_ns - begin;
 	return 0;
@@ -378,7 +381,7 @@ int table_sweep(struct table *t, const struct snapshot *now)
 void table_forget_rules(struct table *t, const struct rules *rules)
 {
 	t->rules = rules;
-	ask_again(t);
+	table_ask_again(t);
 	for (size_t i = 0; i < t->nr; i++)
 		t->m[i].rules_were_known = false;
 }

@@ -34,8 +34,12 @@ struct memory_of {
 	/* Bits of those with whom it goes (struck.c). */
 	uint32_t struck;
 	bool rules_known;
-	/* They were, for this program: what cannot be read again is as it was. */
+	/* They were asked, for this program: what cannot be read again is as it was. */
 	bool rules_were_known;
+	/* Its command line never was: until then it is "never", and for that alone. */
+	bool unasked;
+	/* In this sweep it is to be. */
+	bool to_ask;
 };
 
 struct base {
@@ -81,8 +85,12 @@ struct table {
 	const struct rules *rules;
 	struct units units;
 	bool swap;
-	/* Command lines that have not come by then are of the next sweep. */
-	int64_t cmdline_until_ns;
+	/* How long the command lines of a sweep may be waited for, and what is left. */
+	int64_t patience_ns;
+	int64_t cmdline_ns;
+	/* The next whose turn it is, or the first above that number. */
+	pid_t cmdline_from;
+	size_t nr_unasked;
 	/* Since boot, s, when the sweep began. */
 	int64_t now_s;
 	char buf[32768];
@@ -96,6 +104,8 @@ int table_open(struct table *t, const char *root, int cgroup_fd,
  * descriptors are short, and the table is as it was.
  */
 int table_sweep(struct table *t, const struct snapshot *now);
+/* Cgroups have changed. */
+void table_ask_again(struct table *t);
 /* The rules have changed. */
 void table_forget_rules(struct table *t, const struct rules *rules);
 /* Where it is; -1: not there. */
@@ -121,6 +131,8 @@ void table_finish(struct table *t, const struct snapshot *now);
 bool table_gone(struct table *t, ssize_t n);
 /* What the rules and its cgroup say: into @m. */
 void table_ask(struct table *t, struct candidate *c, struct memory_of *m);
+/* After a sweep: as many command lines as there is time for. */
+void table_ask_lines(struct table *t);
 /* Still in the cgroup with which it is to go?  That is read anew. */
 bool table_is_in(struct table *t, const struct candidate *c);
 

@@ -103,12 +103,25 @@ static void test_calm_sweeps(void **state)
 	assert_true(is_due(1, 100, 0));
 }
 
+/* Some were not asked what they are, and cannot be chosen: that comes before rest. */
+static void test_unasked(void **state)
+{
+	(void)state;
+	rest(31, 0, 16 * GIB, 10 * GIB);
+	assert_false(is_due(2, 3, 0));
+	d.table.nr_unasked = 1;
+	assert_true(is_due(2, 3, 0));
+	assert_false(is_due(2, 200, 0));
+	assert_true(next_look(&d, &dec) == dec.wait_ns);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_asleep),
 		cmocka_unit_test(test_cgroup_has_no_warning),
 		cmocka_unit_test(test_calm_sweeps),
+		cmocka_unit_test(test_unasked),
 	};
 
 	cmocka_set_test_filter(getenv("MRELEASE_TEST"));

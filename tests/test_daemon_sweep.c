@@ -4,11 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "procs.h"
 #include "text.h"
+
+#define MANY 100
 
 /* Clock ticks since boot, so many seconds ago. */
 static uint64_t born(int64_t seconds_ago)
@@ -146,6 +149,155 @@ static void test_others(void **state)
 	close(table.cgroup_fd);
 }
 
+static void protect_by_command_line(void)
+{
+	char why[64];
+
+	assert_int_equal(rules_add(&rules, RULE_NEVER, RULE_CMDLINE,
+				   "^database", why, sizeof(why)),
+			 0);
+	table_forget_rules(&table, &rules);
+}
+
+/* Those from 100 on, as letters: protected, not asked yet, or may go. */
+static const char *answers(int nr)
+{
+	static char text[MANY + 1];
+
+	for (int i = 0; i < nr; i++) {
+		const struct candidate *c =
+			find(&(struct process){ 100 + i, .start = 7 });
+		const struct memory_of *m = &table.m[c - table.c];
+
+		/* Until it was asked it may be anybody. */
+		assert_true(!m->unasked || !candidate_may_go(c));
+		text[i] = m->unasked		     ? '.' :
+			  c->flags & CANDIDATE_NEVER ? 'P' :
+						       '-';
+	}
+	text[nr] = '\0';
+	return text;
+}
+
+static void put_command(const struct process *p, const char *line)
+{
+	char path[32];
+
+	put_process(p);
+	snprintf(path, sizeof(path), "proc/%d/cmdline", p->pid);
+	put(path, line);
+}
+
+/* Of those that have a line. */
+static bool all_known(void)
+{
+	for (size_t i = 0; i < table.nr; i++)
+		if (table.c[i].pid >= 100 && !table.m[i].rules_known)
+			return false;
+	return true;
+}
+
+/* At least one in each. */
+static void sweep_until_known(void)
+{
+	for (int i = 0; i < 2 * MANY && !all_known(); i++)
+		sweep();
+	assert_true(all_known());
+}
+
+static void expect_every_second(void)
+{
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(answers(MANY)[i], i & 1 ? 'P' : '-');
+}
+
+/* However little time there is: all are asked, and none goes before. */
+static void test_each_has_its_turn(void **state)
+{
+	struct process p = { 100, 1, "postgres", 1 << 10, 5, 0, 7 };
+	size_t left = MANY + 81;
+	int sweeps = 0;
+
+	(void)state;
+	protect_by_command_line();
+	/* They have none, and are asked again and again. */
+	for (p.pid = 20; p.pid < 100; p.pid++)
+		put_command(&p, "");
+	for (p.pid = 100; p.pid < 100 + MANY; p.pid++) {
+		/* The last one is asked first. */
+		p.kib += p.pid == 99 + MANY ? 200 << 10 : 0;
+		put_command(&p, p.pid & 1 ? "database" : "other");
+	}
+	/* None but what the first one takes. */
+	table.patience_ns = 1;
+	do {
+		sweep();
+		assert_true(table.nr_unasked < left);
+		left = table.nr_unasked;
+		assert_int_not_equal(answers(MANY)[MANY - 1], '.');
+		sweeps++;
+	} while (left);
+	print_message("# %d were asked in %d sweeps\n", MANY, sweeps);
+	assert_true(sweeps > 1);
+	/* What got no CPU for 10 ms has not answered yet. */
+	sweep_until_known();
+	expect_every_second();
+	/* A minute later they are asked again, and what was said holds meanwhile. */
+	table.units.since_ns -= 61 * NS_PER_S;
+	sweep();
+	assert_false(all_known());
+	expect_every_second();
+	sweep_until_known();
+	expect_every_second();
+	rules_clear(&rules);
+}
+
+static void put_withheld(int pid)
+{
+	const struct process p = { pid, 1, "sly", 1 << 10, 5, 0, 7 };
+	char path[PATH_MAX + 32];
+
+	put_process(&p);
+	/* Its open waits for a writer. */
+	snprintf(path, sizeof(path), "%s/proc/%d/cmdline", root, pid);
+	assert_int_equal(mkfifo(path, 0600), 0);
+}
+
+static void let_go(int pid)
+{
+	char path[PATH_MAX + 32];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/proc/%d/cmdline", root, pid);
+	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Who was asked, and does not answer, protects neither itself nor others like it. */
+static void test_withheld(void **state)
+{
+	const struct process p = { 103, 1, "postgres", 1 << 10, 5, 0, 7 };
+
+	(void)state;
+	protect_by_command_line();
+	for (int pid = 100; pid < 103; pid++)
+		put_withheld(pid);
+	put_command(&p, "database");
+	for (int i = 0; i < 4; i++)
+		sweep();
+	assert_string_equal(answers(4), "---P");
+	/* They keep all who read busy: there is nobody to ask the last one. */
+	put_withheld(104);
+	put_withheld(105);
+	for (int i = 0; i < 4; i++)
+		sweep();
+	assert_string_equal(answers(6), "---P--");
+	for (int pid = 100; pid < 106; pid++)
+		let_go(pid);
+	rules_clear(&rules);
+}
+
 #define sweep_test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -154,6 +306,8 @@ int main(void)
 		sweep_test(test_growth_after_a_rest),
 		sweep_test(test_born_a_moment_ago),
 		sweep_test(test_others),
+		sweep_test(test_each_has_its_turn),
+		sweep_test(test_withheld),
 	};
 
 	cmocka_set_test_filter(getenv("MRELEASE_TEST"));
