@@ -8,7 +8,7 @@ LDCONFIG = [ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig
 
 .PHONY: all demo check check-fast mutate bench lowmem deb install uninstall format clean help
 
-all: ## build the library and the command: build/mrelease
+all: ## build the library, the command and the daemon: build/mrelease, build/mreleased
 	@scripts/setup build
 	@scripts/build $(BUILD)
 
@@ -17,15 +17,15 @@ demo: ## install what it needs, build, and show it: under two minutes
 	@scripts/build $(BUILD) -Dbench=true
 	@scripts/as-root --if-possible bench/demo.sh $(BUILD)
 
-check: ## install what it needs, build, and run every check
+check: ## every check that boots no VM; up to 15 minutes on two CPUs, as root
 	@scripts/setup all
 	@scripts/as-root scripts/check $(CHECKS)
 
-check-fast: ## what has most to say about a changed line: under three minutes
+check-fast: ## the checks that say most: under three minutes
 	@scripts/setup all
 	@scripts/as-root scripts/check fast
 
-mutate: ## put mistakes into a copy of the code: would the tests notice?
+mutate: ## put mistakes into a copy of the code, to see whether the tests notice
 	@scripts/setup all
 	@scripts/as-root scripts/mutate $(MUTANTS)
 
@@ -34,7 +34,7 @@ bench: ## every figure at full count, side by side with kill -9
 	@scripts/build $(BUILD) -Dbench=true -Dtests=true
 	@scripts/as-root bench/bench.sh $(BUILD)
 
-lowmem: ## who dies when memory runs out, in a VM: at most 30 minutes
+lowmem: ## which process dies when memory runs out, in a VM: at most 30 minutes
 	@scripts/setup all
 	@scripts/build $(BUILD) -Dbench=true
 	@scripts/as-root bench/lowmem/lowmem table $(BUILD)
@@ -43,7 +43,7 @@ deb: ## the Debian packages: build-deb/*.deb
 	@scripts/setup deb
 	@scripts/deb build-deb
 
-real: all ## real programs, killed: what is claimed beside what is true
+real: all ## kill real programs, and compare the report with the memory controller
 	@scripts/as-root tests/real/run
 
 install: all ## install below DESTDIR and the configured prefix
@@ -63,4 +63,4 @@ clean: ## remove the build directories
 	rm -rf build build-*
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9.-]*\):.*## /\1\t/p' Makefile kernel/kernel.mk | expand -t 18

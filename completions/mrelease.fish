@@ -46,9 +46,9 @@ complete -c mrelease -n "not $check" -s c -l evict-cache \
 complete -c mrelease -n "not $check" -s w -l wait -x -a "$times" \
 	-d 'Deadline for everything'
 complete -c mrelease -n "not $check" -s n -l dry-run \
-	-d 'Signal nobody, say what would come back'
+	-d 'Send no signal, say what would come back'
 complete -c mrelease -n "not $check" -l kill-sharers \
-	-d 'Also kill who shares the address space'
+	-d 'Also kill processes that share the address space'
 complete -c mrelease -n "not $check" -l allow-ancestor \
 	-d 'Do not refuse ancestors of mrelease'
 complete -c mrelease -n "not $check" -l no-pin -d 'Do not use ptrace'

@@ -8,6 +8,7 @@
  * that was killed keeps its lock, as a zombie, while one of its threads hangs in a
  * file system.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
@@ -46,6 +47,14 @@ static bool is_trusted(int fd, const char *path)
 	       (!stat(dirname(copy), &dir) && dir.st_uid == st.st_uid);
 }
 
+/* Without a socket there is no place for it. */
+static int error = -ENOENT;
+
+int lock_error(void)
+{
+	return error;
+}
+
 pid_t lock_machine(const char *socket_path)
 {
 	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -58,12 +67,16 @@ pid_t lock_machine(const char *socket_path)
 	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
 		  0600);
 	/* There is no such directory, or it is not ours: nobody can be told. */
-	if (fd < 0)
+	if (fd < 0) {
+		error = -errno;
 		return 0;
+	}
 	if (!is_trusted(fd, path)) {
+		error = -EPERM;
 		close(fd);
 		return 0;
 	}
+	error = 0;
 	/* The file stays open, and with it the lock. */
 	if (!fcntl(fd, F_SETLK, &l) || fcntl(fd, F_GETLK, &l) ||
 	    l.l_type == F_UNLCK)

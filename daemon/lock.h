@@ -5,6 +5,9 @@
 
 #include <sys/types.h>
 
+/* After lock_machine(): 0, or why there can be no lock, -errno. */
+int lock_error(void);
+
 /*
  * Become the one for the whole machine, until the end.  @socket_path: the status
  * socket, beside which the lock is.  Return: 0, or the number of the one that

@@ -75,15 +75,21 @@ static bool is_one_too_many(const struct mreleased *d)
 static int open_status(struct events *e, const struct mreleased *d)
 {
 	const char *path = d->config.status_socket;
+	bool locks;
 
 	memcpy(e->status_path, path, sizeof(e->status_path));
 	e->status_fd = *path ? status_listen(path) : -1;
 	if (e->status_fd >= 0)
 		return add_event(e, e->status_fd, EPOLLIN, EVENT_STATUS);
-	/* Not under systemd, there may be no directory for it. */
-	if (*path)
-		say(e->status_fd == -EADDRINUSE ? SAY_WARNING : SAY_DEBUG,
-		    "no status at %s: %s", path, strerror(-e->status_fd));
+	/* Not under systemd, there may be no directory for it, nor for the lock. */
+	locks = !d->config.dry_run && !*d->config.cgroup;
+	say(e->status_fd == -EADDRINUSE ? SAY_WARNING : SAY_NOTICE,
+	    "no \"mreleased status\"%s: %s%s%s",
+	    locks && lock_error() ?
+		    ", and a second mreleased would not be noticed" :
+		    "",
+	    path, *path ? ": " : "StatusSocket= is empty",
+	    *path ? strerror(-e->status_fd) : "");
 	return 0;
 }
 

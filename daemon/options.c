@@ -21,44 +21,45 @@ static const char help[] =
 	"Usage: mreleased [OPTION]...\n"
 	"       mreleased status [--json] [--watch[=TIME]]\n"
 	"\n"
-	"Kills a process before memory runs out, and nobody else while its memory\n"
-	"is coming back.\n"
+	"Kills a process before memory runs out, and no other while its memory is\n"
+	"coming back.\n"
 	"\n"
-	"  -m, --memory PERCENT[,KILL]  ask (SIGTERM) at this much available memory,\n"
-	"                               kill at KILL; 10 %, and half of PERCENT\n"
+	"  -m, --memory PERCENT[,KILL]  send SIGTERM at this much available memory,\n"
+	"                               SIGKILL at KILL; 10 %, and half of PERCENT\n"
 	"  -s, --swap PERCENT[,KILL]    and at this much free swap; 10 %, and half\n"
 	"  -M SIZE[,KILL]               the same in KiB; with -m the lower one counts\n"
 	"  -S SIZE[,KILL]               the same in KiB\n"
 	"      --cgroup DIRECTORY       watch this cgroup (v1 or v2) and its limit\n"
-	"      --prefer REGEX           names of processes that go first (adds 300)\n"
-	"      --avoid REGEX            names of processes that go last (takes 300)\n"
-	"      --ignore REGEX           names of processes that never go\n"
-	"      --ignore-root-user       processes of root never go\n"
-	"      --sort-by-rss            the biggest goes, whatever its oom_score_adj\n"
-	"  -g                           the process group of the victim goes, too\n"
+	"      --prefer REGEX           names of processes to kill first (adds 300)\n"
+	"      --avoid REGEX            names of processes to kill last (takes 300)\n"
+	"      --ignore REGEX           names of processes never to kill\n"
+	"      --ignore-root-user       never kill processes of root\n"
+	"      --sort-by-rss            kill the biggest; oom_score_adj counts only if\n"
+	"                               it is -1000\n"
+	"  -g                           also kill the process group of the victim\n"
 	"  -P PROGRAM                   run when a process is signalled\n"
 	"  -N PROGRAM                   run after a kill\n"
 	"  -n                           ignored; the journal has what was done\n"
-	"      --dryrun, --dry-run      say who would be killed, signal nobody\n"
-	"  -r, --report SECONDS         say how much memory there is this often\n"
+	"      --dryrun, --dry-run      log what would be killed, send no signal\n"
+	"  -r, --report SECONDS         log the state of memory at this interval\n"
 	"  -p                           nice -20 and oom_score_adj -100 for mreleased\n"
 	"      --syslog                 use syslog instead of stderr\n"
-	"  -d, --debug                  say more\n"
+	"  -d, --debug                  log more\n"
 	"      --config FILE            instead of /etc/mrelease/mreleased.conf\n"
 	"                               and its drop-ins\n"
-	"  -o, --set NAME=VALUE         a setting of mreleased.conf(5)\n"
-	"      --status-socket PATH     where mreleased status asks\n"
+	"  -o, --set NAME=VALUE         change a setting of mreleased.conf(5)\n"
+	"      --status-socket PATH     socket for mreleased status\n"
 	"      --metrics FILE           written for node_exporter's textfile collector\n"
-	"      --record FILE            append what is seen and decided\n"
-	"      --simulate FILE          decide again what was recorded, and exit\n"
+	"      --record FILE            append measurements and decisions\n"
+	"      --simulate FILE          replay a recording with these settings, and exit\n"
 	"      --check-config           read the configuration and exit\n"
-	"      --print-config           print it with all settings and exit\n"
+	"      --print-config           print all settings and rules, and exit\n"
 	"      --json                   status: as one JSON object\n"
-	"      --watch[=TIME]           status: again and again, each 1s\n"
+	"      --watch[=TIME]           status: repeat every second, or at this interval\n"
 	"  -h, --help                   show this help text\n"
 	"  -v, -V, --version            show the version\n"
 	"\n"
-	"The options of earlyoom(1) have their meaning there. mreleased(8) tells more.\n";
+	"Options of earlyoom(1) mean the same as there. See mreleased(8) for more.\n";
 
 enum {
 	OPT_CGROUP = 256,
@@ -281,9 +282,11 @@ static int run_option(struct options *o, int opt, char *arg)
 		o->syslog = true;
 		return 0;
 	case OPT_JSON:
+		o->status_only = "--json";
 		o->json = true;
 		return 0;
 	case OPT_WATCH:
+		o->status_only = "--watch";
 		if (value_time(arg ? arg : "1s", &o->watch_ns))
 			return complain("no time (5s, 150ms)", arg);
 		return 0;
@@ -380,6 +383,12 @@ int options_parse(int argc, char **argv, struct options *o)
 	}
 	if (optind < argc) {
 		complain("extra argument not understood", argv[optind]);
+		return 1 + exit_status(0);
+	}
+	/* If the word was forgotten, no daemon must start. */
+	if (o->status_only && o->mode != MODE_STATUS) {
+		complain("only \"mreleased status\" has this option",
+			 o->status_only);
 		return 1 + exit_status(0);
 	}
 	return 0;

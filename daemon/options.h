@@ -21,6 +21,8 @@ struct options {
 	bool priority;
 	bool syslog;
 	bool json;
+	/* An option that was given and is for status only; NULL: none. */
+	const char *status_only;
 	/* Called by this name. */
 	bool earlyoom;
 	/* Seconds between two looks of status; 0: one. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libmrelease: kill a process, a process tree or a cgroup and have its memory
- * back, verified, before the call returns.
+ * libmrelease: kill a process, a process tree or a cgroup, reclaim its memory,
+ * and report, before the call returns, whether the memory is back.
  *
  * Every function returns 0 (or a documented value >= 0) or -errno.  Nothing
  * here prints, logs, exits, installs a signal handler or calls malloc().
@@ -32,8 +32,9 @@ extern "C" {
 #endif
 
 /*
- * Option flags.  An unknown bit is -EINVAL, before anything is signalled; so
- * is -E2BIG, a later header's option that is not zero.
+ * Option flags.  An unknown bit gives -EINVAL.  A non-zero member that this
+ * library does not know (newer header) gives -E2BIG.  Either way, nothing is
+ * signalled.
  */
 
 /** Evict the page cache of local regular files that only the victim mapped. */
@@ -44,12 +45,13 @@ extern "C" {
 #define MRELEASE_KILL_SHARERS (1u << 2)
 /** Allow an ancestor of the caller as a target (never the caller itself). */
 #define MRELEASE_ALLOW_ANCESTOR (1u << 3)
-/** Signal nobody: check and fill in the report only. */
+/** Send no signal: check and fill in the report only. */
 #define MRELEASE_DRY_RUN (1u << 4)
 /** Return once the memory is verified; do not wait for the exit. */
 #define MRELEASE_NO_WAIT_EXIT (1u << 5)
-/** mrelease_prepare(): the helper process is started, and waits.  It ends with
- *  the thread that called; others do not heed this flag. */
+/** mrelease_prepare(): the helper process is started, and waits.  It exits when
+ *  the thread that called does, and has the credentials of that call: drop
+ *  privileges first.  All other functions ignore this flag. */
 #define MRELEASE_STANDBY (1u << 6)
 
 /** Deadline value: wait for as long as it takes. */
@@ -58,7 +60,7 @@ extern "C" {
 /**
  * struct mrelease_opts - what the caller wants
  *
- * A null pointer, or all members zero but size, means the defaults.
+ * A null pointer, or all members zero except size, means the defaults.
  */
 struct mrelease_opts {
 	/** sizeof(struct mrelease_opts). */
@@ -128,12 +130,12 @@ struct mrelease_features {
 struct mrelease_target;
 
 /**
- * mrelease_open() - a pidfd for a number, checked
+ * mrelease_open() - get a checked pidfd for a process ID
  * @pid: process ID in the caller's namespace, > 0
- * @inode: pidfs inode (Linux 6.9) the process must have, 0: any
+ * @inode: pidfs inode (Linux 6.9) that the process must have, 0: any
  *
  * Return: a pidfd (O_CLOEXEC, the caller closes it); before Linux 5.3 an
- * open /proc/PID directory, which every function here takes as well.
+ * open /proc/PID directory, which every function here accepts as well.
  * -EINVAL: pid <= 0.  -ESRCH: no such process.  -EISDIR: a thread, not a
  * process.  -ESTALE: another inode, the number was reused.  -EOPNOTSUPP:
  * inode given, but this kernel has no pidfs.  Or an errno of pidfd_open(2).
@@ -141,10 +143,10 @@ struct mrelease_target;
 MRELEASE_API int mrelease_open(pid_t pid, uint64_t inode);
 
 /**
- * mrelease_prepare() - open everything the kill path needs
+ * mrelease_prepare() - open everything that the kill path needs
  * @pidfd: pidfd, or an open /proc/PID directory; stays the caller's
- * @opts: options, copied; NULL for defaults.  deadline_ns is ignored: that
- *        of mrelease_release() counts
+ * @opts: options, copied; NULL for defaults.  deadline_ns is ignored: it is
+ *        an argument of mrelease_release()
  * @report: filled in as far as known, with the refusal if any; may be NULL
  * @ret_target: on success the target, freed with mrelease_target_free()
  *
@@ -152,7 +154,7 @@ MRELEASE_API int mrelease_open(pid_t pid, uint64_t inode);
  * descriptors (O_CLOEXEC), some more for one with shared, huge or pinned
  * pages, and about 630 KiB of resident memory.
  *
- * Return: 0; -EINVAL bad options or not a pidfd; -E2BIG an option of a later
+ * Return: 0; -EINVAL bad options or not a pidfd; -E2BIG an option of a newer
  * header that is not zero; -EBADF pidfd is not open; -ESRCH gone; -EPERM
  * refused (report->refusal says why); -EMFILE, -ENOMEM, ...
  */
@@ -161,27 +163,28 @@ MRELEASE_API int mrelease_prepare(int pidfd, const struct mrelease_opts *opts,
 				  struct mrelease_target **ret_target);
 
 /**
- * mrelease_release() - kill a prepared target and have its memory back
+ * mrelease_release() - kill a prepared target and reclaim its memory
  * @target: from mrelease_prepare(); can be released once
  * @deadline_ns: absolute CLOCK_MONOTONIC time; 0: 30 s from now
  * @report: what happened; may be NULL
  *
  * Opens no file and allocates no memory in user space before SIGKILL is sent,
- * but for MRELEASE_KILL_SHARERS, MRELEASE_EVICT_CACHE and a victim that has
- * called execve() since.  Afterwards files below /proc are opened for the
- * account (swap, shmem, hugetlb, pinned and secret pages), to look for processes
- * that share the memory, and where a cpuset keeps the caller from some CPUs;
+ * except with MRELEASE_KILL_SHARERS or MRELEASE_EVICT_CACHE, or if the victim has
+ * called execve() since.  Afterwards files below /proc are opened to account for
+ * memory (swap, shmem, hugetlb, pinned and secret pages), to look for processes
+ * that share the memory, and if a cpuset keeps the caller from some CPUs;
  * the release depends on none of them.
  *
  * Runs a helper process that shares the caller's memory and file descriptors
- * for the time of the call, at nice -20 where that is allowed; it sends no
- * SIGCHLD and only wait calls with __WALL or __WCLONE could see it.
+ * for the time of the call, at nice -20 if that is allowed; it sends no
+ * SIGCHLD and only wait calls with __WALL or __WCLONE see it.
  *
- * Return: 0 when the release went as far as it could, see report->result;
- * a deadline that passes is a result (MRELEASE_UNCONFIRMED), not an error.
+ * Return: 0 if the release went as far as it could, see report->result; if the
+ * deadline passes, that is a result (MRELEASE_UNCONFIRMED), not an error.
  * -EINVAL: no target, a negative deadline, or a report that is too short.
  * -ESRCH: it was gone before it was signalled.  -EPERM: refused.
- * -EALREADY: released before.
+ * -EALREADY: released before.  With -EINVAL and -EALREADY the report is not
+ * written.
  */
 MRELEASE_API int mrelease_release(struct mrelease_target *target,
 				  int64_t deadline_ns,
@@ -199,13 +202,15 @@ MRELEASE_API void mrelease_target_free(struct mrelease_target *target);
  * @opts: options; NULL for defaults
  * @report: what happened; may be NULL
  *
- * Return: as mrelease_prepare() and mrelease_release().
+ * Return: as mrelease_prepare() and mrelease_release(), except -EMFILE and
+ * -ENOMEM: without descriptors or memory the process is killed all the same.  A
+ * dry run still returns -ENOMEM.
  */
 MRELEASE_API int mrelease_process(int pidfd, const struct mrelease_opts *opts,
 				  struct mrelease_report *report);
 
 /**
- * mrelease_cgroup() - kill every process below a cgroup, memory back
+ * mrelease_cgroup() - kill every process below a cgroup, reclaim the memory
  * @cgroup_fd: the cgroup's directory (v1 or v2); stays the caller's
  * @opts: options; NULL for defaults
  * @report: the sums and the verdict; may be NULL
@@ -213,19 +218,20 @@ MRELEASE_API int mrelease_process(int pidfd, const struct mrelease_opts *opts,
  *           the size of the first: it is that of each
  * @nr_members: in: room in @members; out: entries written; may be NULL
  *
- * cgroup.kill (Linux 5.14), or else SIGKILL in rounds until nobody new
- * appears; then as
- * mrelease_process() for each member, in parallel.  The work is done by
- * helper processes with file descriptors of their own.
+ * Kills through cgroup.kill (Linux 5.14), or else with SIGKILL in rounds until no
+ * new process appears; then does for each member what mrelease_process() does, in
+ * parallel.  The work is done by helper processes with file descriptors of their
+ * own.
  *
- * Return: as mrelease_process(); -EPERM and refusal CGROUP for the root
- * cgroup or a threaded one, SELF or ANCESTOR for one that holds the caller;
+ * Return: as mrelease_process(); -EPERM and refusal CGROUP for the root cgroup
+ * of v2 or a threaded one, SELF or ANCESTOR for one that contains the caller
+ * (the root of v1: SELF or INIT);
  * -EBADF also for an O_PATH descriptor; -ESRCH for an empty cgroup; -EINVAL
  * also for members[0].size of less than a report; -EMFILE if a helper has no
- * descriptor either, and nobody was signalled; -EACCES, -ELOOP a list below it
- * could not be read, and nobody was signalled.  A dry run only: -ENOMEM,
- * -EAGAIN, -ENOSYS where there is no memory or no helper process; -ETIMEDOUT,
- * -EINTR the helper did not get to its end.
+ * descriptor either, and nothing was signalled; -EACCES, -ELOOP a list below it
+ * could not be read, and nothing was signalled.  A dry run only: -ENOMEM,
+ * -EAGAIN, -ENOSYS if there is no memory or no helper process; -ETIMEDOUT,
+ * -EINTR the helper did not finish.
  */
 MRELEASE_API int mrelease_cgroup(int cgroup_fd,
 				 const struct mrelease_opts *opts,
@@ -234,7 +240,7 @@ MRELEASE_API int mrelease_cgroup(int cgroup_fd,
 				 size_t *nr_members);
 
 /**
- * mrelease_tree() - a process and all its descendants
+ * mrelease_tree() - kill a process and its descendants, reclaim the memory
  * @pidfd: the root of the tree; stays the caller's
  * @opts: options; NULL for defaults
  * @report: the sums and the verdict; may be NULL
@@ -243,13 +249,13 @@ MRELEASE_API int mrelease_cgroup(int cgroup_fd,
  *
  * With ptrace no child can be forked unseen: new children are attached by
  * the kernel.  Without, or with MRELEASE_NO_PIN, the tree is stopped with
- * SIGSTOP first, of which the root's parent may be told.
+ * SIGSTOP first, which the root's parent can see.
  *
  * Return: as mrelease_process(); -EBADF pidfd is not open; -ESRCH the root is
  * gone; -EPERM the root or a descendant may not be killed; -EINVAL also for
  * members[0].size of less than a report.  A dry run only: -ENOMEM, -EAGAIN,
- * -ENOSYS where there is no memory or no helper process; -ETIMEDOUT, -EINTR the
- * helper did not get to its end.
+ * -ENOSYS if there is no memory or no helper process; -ETIMEDOUT, -EINTR the
+ * helper did not finish.
  */
 MRELEASE_API int mrelease_tree(int pidfd, const struct mrelease_opts *opts,
 			       struct mrelease_report *report,
@@ -257,12 +263,12 @@ MRELEASE_API int mrelease_tree(int pidfd, const struct mrelease_opts *opts,
 			       size_t *nr_members);
 
 /**
- * mrelease_probe() - what this kernel and these privileges allow
+ * mrelease_probe() - find out what this kernel and these privileges allow
  * @features: size set by the caller
  *
- * Finds out by calling, never from a version.  Starts two helper processes of its own.
+ * Finds out by trying, never from a version.  Starts two helper processes of its own.
  *
- * Where the root of the cgroup v2 hierarchy has no child to look at, it makes
+ * If the root of the cgroup v2 hierarchy has no child to inspect, it makes
  * one (mrelease-probe.PID) for a moment.
  *
  * Return: 0; -EINVAL bad size; -ENOMEM.

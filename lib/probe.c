@@ -39,10 +39,11 @@ struct probe {
 
 static void child_main(void *arg)
 {
-	(void)arg;
-	/* Until killed, or until its parent is gone (helper.c). */
+	struct probe *p = arg;
+
+	/* Until it is killed, or its parent has gone. */
 	for (;;)
-		pause_until(MRELEASE_NO_DEADLINE);
+		helper_wait_tick(&p->child, &p->child.alive, 1);
 }
 
 /* In a helper, which may trace without the host seeing anything of it. */
@@ -198,7 +199,8 @@ int mrelease_probe(struct mrelease_features *features)
 	size_t size;
 
 	if (!features ||
-	    features->size < offsetof(struct mrelease_features, pidfd_open))
+	    features->size < offsetof(struct mrelease_features, pidfd_open) ||
+	    features->size > STRUCT_MAX)
 		return -EINVAL;
 	p = pages_alloc(sizeof(*p));
 	if (!p)
@@ -210,6 +212,7 @@ int mrelease_probe(struct mrelease_features *features)
 	p->tracer.stack = p->stack;
 	p->tracer.stack_size = sizeof(p->stack);
 	p->child.fn = child_main;
+	p->child.arg = p;
 	p->child.stack = p->child_stack;
 	p->child.stack_size = sizeof(p->child_stack);
 	f.ptrace_seize = -ENOSYS;

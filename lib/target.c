@@ -8,7 +8,8 @@ struct mrelease_target {
 	bool used;
 	/* Between two calls, what it has open is noted (files.c). */
 	struct files_owner owner;
-	bool owned;
+	/* It is in the list of owners; no call is under way with it. */
+	bool owned, rests;
 	struct cache cache;
 	struct scratch scratch;
 	struct objects objects;
@@ -24,25 +25,25 @@ static bool owns(const struct files_owner *o, int fd)
 			       offsetof(struct mrelease_target, owner));
 
 	return victim_has_fd(&t->v, fd) || objects_have_fd(&t->objects, fd) ||
-	       fd == t->tids.last_fd || fd == t->r.self.claims_fd;
+	       fd == t->tids.last_fd || fd == t->r.self.claims_fd ||
+	       (fd && fd == t->r.helper.status_fd);
 }
 
 /* It waits for its release, for as long as its owner likes. */
 static void target_rests(struct mrelease_target *t)
 {
 	t->owner.owns = owns;
-	t->owned = files_own(&t->owner);
-	if (t->owned)
-		files_end();
+	files_own(&t->owner);
+	t->owned = t->rests = true;
+	files_end();
 }
 
+/* For good, and without a lock: a kill comes after this. */
 static void target_works(struct mrelease_target *t)
 {
-	if (!t->owned)
-		return;
-	files_begin();
-	files_disown(&t->owner);
-	t->owned = false;
+	if (t->rests)
+		files_begin();
+	t->rests = false;
 }
 
 /* Waits for nobody. */
@@ -69,6 +70,8 @@ static int target_open(struct mrelease_target *t, int pidfd)
 static void target_close(struct mrelease_target *t)
 {
 	target_works(t);
+	if (t->owned)
+		files_disown(&t->owner);
 	standby_end(&t->r);
 	victim_close(&t->v);
 	objects_close(&t->objects);

@@ -99,7 +99,8 @@ static void kind_text(char *buf, size_t size, const struct mrelease_report *r)
 		[MRELEASE_REASON_COW] = "shared copy-on-write",
 		[MRELEASE_REASON_IN_USE] = "still in use",
 		[MRELEASE_REASON_LINKED] = "still linked",
-		[MRELEASE_REASON_PINNED] = "pinned for a device or io_uring",
+		[MRELEASE_REASON_PINNED] =
+			"held for a device, io_uring or a pipe",
 		[MRELEASE_REASON_CHARGED] = "still charged",
 		[MRELEASE_REASON_UNKNOWN] = "cannot be told",
 		[MRELEASE_REASON_CLAIMED] = "another release reports it",

@@ -48,18 +48,18 @@ static const struct option long_options[] = {
 static const char help[] =
 	"Usage: mrelease [OPTION]... TARGET...\n"
 	"       mrelease --check [--json]\n"
-	"Kill each TARGET and have its memory back, verified, before returning.\n"
+	"Kill each TARGET, reclaim its memory, and verify that before returning.\n"
 	"\n"
 	"TARGET is a PID, PID:INODE (pidfs inode, Linux 6.9), the path of a\n"
 	"cgroup, the name of a systemd unit, or the ID of a container.\n"
 	"\n"
 	"  -s, --signal SIGNAL   send SIGNAL first, SIGKILL after the grace time\n"
 	"      --grace TIME      time that SIGNAL may take (default 5s)\n"
-	"  -t, --tree            the processes and all their descendants\n"
+	"  -t, --tree            each process and all its descendants\n"
 	"  -c, --evict-cache     evict the page cache that only the target mapped\n"
 	"  -w, --wait TIME       deadline for everything (default 30s)\n"
-	"  -n, --dry-run         signal nobody, say what would come back\n"
-	"      --kill-sharers    also kill who shares the target's address space\n"
+	"  -n, --dry-run         send no signal, say what would come back\n"
+	"      --kill-sharers    also kill processes that share its address space\n"
 	"      --allow-ancestor  do not refuse ancestors of mrelease\n"
 	"      --no-pin          do not use ptrace\n"
 	"      --json            one JSON object per target and line\n"
@@ -69,10 +69,10 @@ static const char help[] =
 	"  -h, --help            show this help\n"
 	"  -V, --version         show the version\n"
 	"\n"
-	"TIME is a number of seconds, or has a unit: us, ms, s, min, h.\n"
-	"Exit status: 0 all memory back, 1 no such target, 2 usage, 3 refused or\n"
-	"not permitted, 4 killed but memory not confirmed, 5 could not be killed,\n"
-	"64 some targets succeeded and some did not.\n";
+	"TIME is a number of seconds, or has a unit: ns, us, ms, s, sec, m, min, h.\n"
+	"Exit status: 0 all that only the target held is back, 1 no such target,\n"
+	"2 usage, 3 refused or not permitted, 4 killed but memory is outstanding,\n"
+	"5 could not be killed, 64 some targets succeeded and some did not.\n";
 
 void complain(const char *format, ...)
 {

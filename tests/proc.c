@@ -83,7 +83,10 @@ bool process_exists(pid_t pid)
 {
 	char state = process_state(pid);
 
-	return state && state != 'Z' && state != 'X';
+	/* Of the main thread, which others may outlive. */
+	if (state == 'Z')
+		return process_status(pid, "Threads", 10) > 1;
+	return state && state != 'X';
 }
 
 bool process_gone(pid_t pid)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -259,6 +260,57 @@ static void test_locks_of_the_caller(void **state)
 	unlink(shm);
 }
 
+struct own_table {
+	struct victim meant;
+	sem_t own, changed;
+	struct mrelease_report rep;
+	int ret;
+};
+
+static void *release_by_own_table(void *arg)
+{
+	struct own_table *t = arg;
+
+	t->ret = unshare(CLONE_FILES);
+	sem_post(&t->own);
+	sem_wait(&t->changed);
+	t->rep.size = sizeof(t->rep);
+	if (!t->ret)
+		t->ret = mrelease_process(t->meant.fd, NULL, &t->rep);
+	return NULL;
+}
+
+/*
+ * A thread with descriptors of its own, and another process behind the same number in
+ * those of the main thread.
+ */
+static void test_own_table(void **state)
+{
+	struct own_table t = { 0 };
+	struct victim other;
+	pthread_t thread;
+	int kept;
+
+	(void)state;
+	victim_start(&t.meant, "anon", "8", NULL);
+	victim_start(&other, "anon", "4", NULL);
+	assert_int_equal(sem_init(&t.own, 0, 0) | sem_init(&t.changed, 0, 0),
+			 0);
+	assert_int_equal(
+		pthread_create(&thread, NULL, release_by_own_table, &t), 0);
+	sem_wait(&t.own);
+	kept = dup(t.meant.fd);
+	assert_int_equal(dup2(other.fd, t.meant.fd), t.meant.fd);
+	sem_post(&t.changed);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(dup2(kept, t.meant.fd), t.meant.fd);
+	close(kept);
+	check_report(&t.rep, t.ret);
+	expect_report(&t.rep, t.rep.pid == t.meant.pid);
+	assert_untouched(&other);
+	assert_killed(&t.meant);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -267,6 +319,7 @@ int main(void)
 		harness_test(test_ancestor_without_descriptors),
 		harness_test(test_handles_of_another_kind),
 		harness_test(test_locks_of_the_caller),
+		harness_test(test_own_table),
 	};
 
 	return run_group(tests);

@@ -143,7 +143,7 @@ static void test_in_its_exit(void **state)
  * The main thread has left the address space and is not a zombie yet; another thread
  * still uses it.  The process is counted and killed.
  */
-static void main_thread_in_its_exit(int kind)
+static void main_thread_in_its_exit(const char *who, int kind)
 {
 	struct mrelease_opts opts = opts_with(0);
 	struct mrelease_report rep = { .size = sizeof(rep) };
@@ -153,7 +153,7 @@ static void main_thread_in_its_exit(int kind)
 	int ret;
 
 	cgroup_make(&cg, CGROUP_V2);
-	victim_start(&v, "exit-fuse", "8", "1", NULL);
+	victim_start(&v, "exit-fuse", "8", who, NULL);
 	cgroup_add(&cg, v.pid);
 	opts.deadline_ns = now_ns() + SEC_NS / 2;
 	ret = kind == 0 ? mrelease_process(v.fd, &opts, &rep) :
@@ -176,7 +176,17 @@ static void test_main_thread_in_its_exit(void **state)
 	(void)state;
 	need_root();
 	for (int kind = 0; kind < 3; kind++)
-		main_thread_in_its_exit(kind);
+		main_thread_in_its_exit("1", kind);
+}
+
+/* The main thread is a zombie, and the one after it shows no memory either. */
+static void test_second_thread_in_its_exit(void **state)
+{
+	(void)state;
+	need_root();
+	/* No cgroup: by the number of a zombie nothing is moved to one. */
+	for (int kind = 0; kind < 2; kind++)
+		main_thread_in_its_exit("2", kind);
 }
 
 int main(void)
@@ -187,6 +197,7 @@ int main(void)
 		harness_test(test_slow_close_in_a_cgroup),
 		harness_test(test_in_its_exit),
 		harness_test(test_main_thread_in_its_exit),
+		harness_test(test_second_thread_in_its_exit),
 	};
 
 	return run_group(tests);

@@ -105,6 +105,22 @@ static void test_full_disk(void **state)
 		     NULL);
 	expect_it_works();
 	expect_text(daemon_run.log, "/dev/full/metrics: Not a directory");
+	expect_text(
+		daemon_run.log,
+		"no \"mreleased status\": /dev/full/status: Not a directory");
+}
+
+/* Where there is no place for the socket and the lock, it says so. */
+static void test_no_lock(void **state)
+{
+	(void)state;
+	need_root();
+	whole_machine = true;
+	start_daemon(NULL, "-o", "Never=comm:.", "--status-socket",
+		     "/dev/full/status", NULL);
+	expect_said("no \"mreleased status\", and a second mreleased would not "
+		    "be noticed: /dev/full/status: Not a directory");
+	stop_daemon();
 }
 
 static void hide_processes(void)
@@ -441,6 +457,7 @@ int main(void)
 		harness_test(test_idle),
 		harness_test(test_few_descriptors),
 		harness_test(test_full_disk),
+		harness_test(test_no_lock),
 		harness_test(test_hidepid),
 		harness_test(test_stopped),
 		harness_test(test_all_places_taken),

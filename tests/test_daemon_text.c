@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -282,6 +283,42 @@ static void test_config_mistakes(void **state)
 	}
 }
 
+/* Without the word status, its options start no daemon. */
+static void test_status_only(void **state)
+{
+	static const struct {
+		const char *args[4];
+		int ret;
+	} cases[] = {
+		{ { "mreleased", "--json" }, 3 },
+		{ { "mreleased", "--watch" }, 3 },
+		{ { "mreleased", "--watch=0" }, 3 },
+		{ { "mreleased", "--dryrun", "--json" }, 3 },
+		{ { "earlyoom", "--watch" }, 14 },
+		{ { "mreleased", "status", "--json", "--watch" }, 0 },
+		{ { "mreleased", "--json", "status" }, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char *argv[5] = { NULL };
+		struct options o;
+		int argc = 0;
+
+		while (argc < 4 && cases[i].args[argc]) {
+			argv[argc] = (char *)(uintptr_t)cases[i].args[argc];
+			argc++;
+		}
+		/* getopt_long() from the beginning. */
+		optind = 0;
+		assert_int_equal(options_parse(argc, argv, &o), cases[i].ret);
+		if (!cases[i].ret)
+			assert_int_equal(o.mode, MODE_STATUS);
+	}
+	/* So does the next test. */
+	optind = 0;
+}
+
 /* What is printed means the same when it is read. */
 static void test_config_round_trip(void **state)
 {
@@ -410,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_config),
 		cmocka_unit_test(test_config_mistakes),
+		cmocka_unit_test(test_status_only),
 		cmocka_unit_test(test_config_round_trip),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_big_expressions),

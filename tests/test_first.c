@@ -5,13 +5,18 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/fanotify.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "groups.h"
 #include "harness.h"
 
 /* In an exec that hangs: killed, and not waited for beyond the deadline. */
@@ -147,6 +152,73 @@ static void test_longest_grace(void **state)
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
 }
 
+/* From now on no file below /sys opens, for us and our helpers. */
+static void close_sys(void)
+{
+	int fd;
+
+	if (unshare(CLONE_NEWNS) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		_exit(77);
+	fd = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY);
+	if (fd < 0 || fanotify_mark(fd, FAN_MARK_ADD | FAN_MARK_MOUNT,
+				    FAN_OPEN_PERM, AT_FDCWD, "/sys/devices"))
+		_exit(77);
+}
+
+static void sys_case(struct victim *v, struct cgroup *cg)
+{
+	pid_t host = test_fork();
+
+	if (!host) {
+		struct mrelease_report rep;
+		int64_t end = in_seconds(5);
+
+		close_sys();
+		if (cg ? release_cgroup(cg, 0, &rep) : release_tree(v, 0, &rep))
+			_exit(1);
+		if (rep.stage < MRELEASE_STAGE_KILLED)
+			_exit(2);
+		_exit(now_ns() < end ? 0 : 3);
+	}
+	switch (test_wait(host)) {
+	case 0:
+		return;
+	case 77:
+		skip_test("fanotify", "no group that decides on opens");
+	case 3:
+		fail_msg("the kill was waited for");
+		break;
+	default:
+		fail_msg("the release failed");
+	}
+}
+
+/* One that decides on opens (a scanner) hangs, or is the victim itself. */
+static void test_closed_tree(void **state)
+{
+	struct victim v;
+
+	(void)state;
+	victim_start(&v, "tree", "2", "1", "1", NULL);
+	sys_case(&v, NULL);
+	assert_killed(&v);
+}
+
+static void test_closed_cgroup(void **state)
+{
+	struct victim v[2];
+	struct cgroup cg;
+
+	(void)state;
+	cgroup_make(&cg, CGROUP_V2);
+	fill_cgroup(&cg, v, 2, "1");
+	sys_case(NULL, &cg);
+	assert_killed(&v[0]);
+	assert_killed(&v[1]);
+	close(cg.fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -155,6 +227,8 @@ int main(void)
 		harness_test(test_no_helper_exec),
 		harness_test(test_no_time),
 		harness_test(test_longest_grace),
+		harness_test(test_closed_tree),
+		harness_test(test_closed_cgroup),
 	};
 
 	return run_group(tests);

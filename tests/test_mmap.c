@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Victims in mmap() of a file whose server does not answer: they hold their mmap_lock,
- * which any user can bring about, and keep for ever.
+ * which any user can bring about, and keep for ever.  And victims with as many
+ * mappings as there may be.
  */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -127,6 +132,70 @@ static void test_in_mmap_in_a_cgroup(void **state)
 	in_mmap(CGROUP, 0);
 }
 
+#define NR_MAPPERS  8
+#define NR_MAPPINGS 30000
+
+/* They cannot be merged, and most of the object is not there. */
+static void map_often(int fd)
+{
+	const size_t size = 16 * (size_t)getpagesize();
+
+	for (unsigned int i = 0; i < NR_MAPPINGS; i++) {
+		int prot = i & 1 ? PROT_READ | PROT_WRITE : PROT_READ;
+		char *p = mmap(NULL, size, prot, MAP_SHARED, fd,
+			       i & 1 ? (off_t)size : 0);
+
+		if (p == MAP_FAILED)
+			_exit(2);
+		if (i == 1)
+			*p = 1;
+	}
+}
+
+static void mappers_main(int ready_fd)
+{
+	int fd = memfd_create("mmap", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, 32 * (off_t)getpagesize()))
+		_exit(2);
+	map_often(fd);
+	for (unsigned int i = 1; i < NR_MAPPERS; i++)
+		if (!fork())
+			break;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (write(ready_fd, "", 1) != 1)
+		_exit(2);
+	for (;;)
+		pause();
+}
+
+/* Shared memory in 240,000 pieces is not worth a late kill. */
+static void test_many_mappings(void **state)
+{
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	int ends[2], fd;
+	pid_t root;
+	char c;
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	root = test_fork();
+	if (!root)
+		mappers_main(ends[1]);
+	for (unsigned int i = 0; i < NR_MAPPERS; i++)
+		assert_int_equal(read(ends[0], &c, 1), 1);
+	close(ends[0]);
+	close(ends[1]);
+	fd = mrelease_open(root, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(mrelease_tree(fd, NULL, &rep, NULL, NULL), 0);
+	close(fd);
+	assert_int_equal(waitpid(root, NULL, 0), root);
+	expect_report(&rep, rep.members == NR_MAPPERS);
+	expect_report(&rep, rep.stage == MRELEASE_STAGE_EXITED);
+	expect_report(&rep, rep.prepare_ns < SEC_NS / 4 || machine_is_busy());
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -134,6 +203,7 @@ int main(void)
 		harness_test(test_in_mmap_in_a_tree),
 		harness_test(test_in_mmap_in_a_cgroup),
 		harness_test(test_many_in_mmap),
+		harness_test(test_many_mappings),
 	};
 
 	return run_group(tests);

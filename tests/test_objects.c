@@ -2,10 +2,12 @@
 /* Objects of shmem that several processes have: free once, or theirs. */
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +17,8 @@
 
 #define SIZE	(24 * MIB)
 #define STRIPES 4
+/* In place of a descriptor: System V memory. */
+#define SEGMENT (-2)
 
 static void need_handles(void)
 {
@@ -22,11 +26,24 @@ static void need_handles(void)
 		skip_test("root", "file handles are for root");
 }
 
+static char *attach_segment(void)
+{
+	int id = shmget(IPC_PRIVATE, SIZE, IPC_CREAT | 0600);
+	char *p = id < 0 ? (char *)-1 : shmat(id, NULL, 0);
+
+	shmctl(id, IPC_RMID, NULL);
+	assert_ptr_not_equal(p, (char *)-1);
+	return p;
+}
+
 /* Each page is in one page table only. */
 static char *map_object(int fd)
 {
-	char *p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
-		       fd < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
+	char *p = fd == SEGMENT ?
+			  attach_segment() :
+			  mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+			       fd < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED,
+			       fd, 0);
 
 	assert_ptr_not_equal(p, MAP_FAILED);
 	return p;
@@ -199,7 +216,7 @@ static void test_stripes_at_once(void **state)
 }
 
 /* A parent that has all of it, and a child that has touched none of it. */
-static pid_t start_parent(int fd, pid_t *ret_child)
+static pid_t start_parent(int fd, void (*be)(void), pid_t *ret_child)
 {
 	int ends[2];
 	pid_t pid;
@@ -217,6 +234,8 @@ static pid_t start_parent(int fd, pid_t *ret_child)
 		if (child > 0 &&
 		    write(ends[1], &child, sizeof(child)) != sizeof(child))
 			_exit(1);
+		if (!child)
+			be();
 		for (;;)
 			pause();
 	}
@@ -227,12 +246,34 @@ static pid_t start_parent(int fd, pid_t *ret_child)
 	return pid;
 }
 
-static void expect_the_childs(int fd, const char *path)
+static void be_alive(void)
+{
+}
+
+static void *for_ever(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static void exit_main_thread(void)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, for_ever, NULL))
+		_exit(1);
+	syscall(SYS_exit, 0);
+}
+
+static void expect_the_childs(int fd, const char *path, void (*be)(void))
 {
 	const struct mrelease_entry *e;
 	struct mrelease_report rep, dry;
-	pid_t child, pid = start_parent(fd, &child);
+	pid_t child, pid = start_parent(fd, be, &child);
 
+	if (be == exit_main_thread)
+		wait_for_state(child, "Z");
 	release_pid(pid, MRELEASE_DRY_RUN, &dry);
 	release_pid(pid, 0, &rep);
 	if (path)
@@ -251,7 +292,23 @@ static void test_living_child(void **state)
 {
 	(void)state;
 	need_handles();
-	expect_the_childs(-1, NULL);
+	expect_the_childs(-1, NULL, be_alive);
+}
+
+/* Its main thread, whose maps are empty, is not all of a process. */
+static void test_headless_child(void **state)
+{
+	(void)state;
+	need_handles();
+	expect_the_childs(-1, NULL, exit_main_thread);
+}
+
+/* The numbers of segments are those of a namespace, which it must show, too. */
+static void test_headless_child_of_a_segment(void **state)
+{
+	(void)state;
+	need_handles();
+	expect_the_childs(SEGMENT, NULL, exit_main_thread);
 }
 
 /* A name does not make it the victim's. */
@@ -266,7 +323,7 @@ static void test_living_child_of_a_file(void **state)
 	if (fd < 0)
 		skip_test("shm", "no /dev/shm");
 	assert_int_equal(ftruncate(fd, SIZE), 0);
-	expect_the_childs(fd, path);
+	expect_the_childs(fd, path, be_alive);
 	close(fd);
 }
 
@@ -396,6 +453,8 @@ int main(void)
 		harness_test(test_stripes_at_once),
 		harness_test(test_living_child),
 		harness_test(test_living_child_of_a_file),
+		harness_test(test_headless_child),
+		harness_test(test_headless_child_of_a_segment),
 		harness_test(test_gone_before_the_look),
 		harness_test(test_killed_before_the_look),
 	};

@@ -108,6 +108,23 @@ static void test_smaller_report(void **state)
 	assert_untouched(&v);
 }
 
+/* A size that was not set is often an address: nothing is written, or signalled. */
+static void test_huge_sizes(void **state)
+{
+	struct mrelease_report rep = { .size = (size_t)&rep };
+	struct mrelease_features features = { .size = (size_t)&rep };
+	struct mrelease_opts opts = opts_with(0);
+	struct victim v;
+
+	(void)state;
+	victim_start(&v, "anon", "4", NULL);
+	assert_int_equal(mrelease_process(v.fd, NULL, &rep), -EINVAL);
+	assert_int_equal(mrelease_probe(&features), -EINVAL);
+	opts.size = (size_t)&rep;
+	assert_int_equal(mrelease_process(v.fd, &opts, NULL), -EINVAL);
+	assert_untouched(&v);
+}
+
 /* One of a later header: what we do not know is zeroed, not left as it is. */
 static void test_bigger_report(void **state)
 {
@@ -336,6 +353,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		harness_test(test_bad_options),
 		harness_test(test_bigger_options),
+		harness_test(test_huge_sizes),
 		harness_test(test_smaller_report),
 		harness_test(test_bigger_report),
 		harness_test(test_report_without_size),

@@ -58,6 +58,15 @@ static void test_clone_vm_no_pin(void **state)
 	release_under_a_sharer("clone-vm", MRELEASE_NO_PIN);
 }
 
+/* Of the sharer only another thread lives: what it shows is no memory. */
+static void test_headless_sharer(void **state)
+{
+	(void)state;
+	need_kcmp();
+	release_under_a_sharer("clone-vm-headless", 0);
+	release_under_a_sharer("clone-vm-headless", MRELEASE_NO_PIN);
+}
+
 /* A stranger in an execve() that does not end holds up no search for sharers. */
 static void test_stranger_in_exec(void **state)
 {
@@ -124,6 +133,13 @@ static void test_kill_sharers(void **state)
 	kill_both("clone-vm");
 }
 
+static void test_kill_headless_sharer(void **state)
+{
+	(void)state;
+	need_kcmp();
+	kill_both("clone-vm-headless");
+}
+
 static void test_kill_vfork_child_too(void **state)
 {
 	(void)state;
@@ -164,15 +180,13 @@ static void test_kill_frozen_sharer(void **state)
 	close(cg.fd);
 }
 
-static void test_dry_run_names_the_sharer(void **state)
+static void dry_run_names_the_sharer(const char *name)
 {
 	struct mrelease_opts opts = opts_with(MRELEASE_DRY_RUN);
 	struct mrelease_report rep;
 	struct victim v;
 
-	(void)state;
-	need_kcmp();
-	victim_start(&v, "clone-vm", "4", NULL);
+	victim_start(&v, name, "4", NULL);
 	expect_report(&rep, release(&v, &opts, &rep) == 0);
 	expect_report(&rep, rep.result == MRELEASE_WOULD_KILL);
 	expect_report(&rep, rep.notes & MRELEASE_NOTE_SHARED);
@@ -181,6 +195,14 @@ static void test_dry_run_names_the_sharer(void **state)
 	expect_report(&rep, rep.outstanding_bytes >= 4 * MIB);
 	assert_untouched(&v);
 	assert_true(process_exists(v.helper));
+}
+
+static void test_dry_run_names_the_sharer(void **state)
+{
+	(void)state;
+	need_kcmp();
+	dry_run_names_the_sharer("clone-vm");
+	dry_run_names_the_sharer("clone-vm-headless");
 }
 
 #define NOBODY 65534
@@ -204,17 +226,14 @@ static void become_nobody_who_sees(void)
  * The victim is ours to kill, its sharer is not: asked to kill both, the
  * library has to refuse before it signals the first.
  */
-static void test_sharer_not_permitted(void **state)
+static void sharer_not_permitted(const char *name)
 {
 	struct mrelease_opts opts = opts_with(MRELEASE_KILL_SHARERS);
 	struct mrelease_report rep = { .size = sizeof(rep) };
 	struct victim v;
 	pid_t child;
 
-	(void)state;
-	need_kcmp();
-	need_root();
-	victim_start(&v, "clone-vm-root", "16", NULL);
+	victim_start(&v, name, "16", NULL);
 	child = test_fork();
 	if (!child) {
 		int ret;
@@ -236,6 +255,15 @@ static void test_sharer_not_permitted(void **state)
 	assert_int_equal(test_wait(child), 0);
 	assert_true(process_exists(v.helper));
 	assert_untouched(&v);
+}
+
+static void test_sharer_not_permitted(void **state)
+{
+	(void)state;
+	need_kcmp();
+	need_root();
+	sharer_not_permitted("clone-vm-root");
+	sharer_not_permitted("clone-vm-root-headless");
 }
 
 /*
@@ -368,10 +396,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		harness_test(test_clone_vm),
 		harness_test(test_clone_vm_no_pin),
+		harness_test(test_headless_sharer),
 		harness_test(test_stranger_in_exec),
 		harness_test(test_vfork_parent),
 		harness_test(test_vfork_child),
 		harness_test(test_kill_sharers),
+		harness_test(test_kill_headless_sharer),
 		harness_test(test_kill_vfork_child_too),
 		harness_test(test_kill_frozen_sharer),
 		harness_test(test_dry_run_names_the_sharer),

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -196,6 +197,163 @@ static void test_pinned_is_back(void **state)
 	own_end(one);
 }
 
+/* Of a MiB each. */
+static int pipes[SIZE / MIB][2];
+
+/* So many MiB of its heap are in them, and in no count of the kernel's. */
+static void fill_pipes(int nr)
+{
+	char *p = own_anon(SIZE, MAP_PRIVATE);
+
+	for (int i = 0; i < nr; i++) {
+		struct iovec v = { p + i * MIB, MIB };
+
+		if (vmsplice(pipes[i][1], &v, 1, SPLICE_F_NONBLOCK) !=
+		    (ssize_t)MIB)
+			_exit(1);
+	}
+}
+
+static void open_pipes(void)
+{
+	own_need_frames();
+	for (unsigned int i = 0; i < SIZE / MIB; i++) {
+		assert_int_equal(pipe2(pipes[i], O_CLOEXEC), 0);
+		if (fcntl(pipes[i][1], F_SETPIPE_SZ, MIB) < (int)MIB)
+			skip_test("pipe", "pipes of 1 MiB: %s",
+				  strerror(errno));
+	}
+}
+
+/* What is in them. */
+static size_t read_pipes(void)
+{
+	static char buf[MIB];
+	size_t bytes = 0;
+	ssize_t n;
+
+	for (unsigned int i = 0; i < SIZE / MIB; i++) {
+		close(pipes[i][1]);
+		while ((n = read(pipes[i][0], buf, sizeof(buf))) > 0)
+			bytes += n;
+		close(pipes[i][0]);
+	}
+	return bytes;
+}
+
+static void in_pipes(int nr, bool tree, struct mrelease_report *rep)
+{
+	const struct mrelease_entry *e = &rep->kinds[MRELEASE_ANON];
+	pid_t pid;
+
+	open_pipes();
+	pid = own_start(fill_pipes, nr);
+	(tree ? own_kill_tree : own_kill)(pid, 0, rep);
+	assert_int_equal(read_pipes(), nr * MIB);
+	expect_report(rep, e->before_bytes >= SIZE);
+	expect_report(rep, e->outstanding_bytes >= nr * MIB - MIB / 4);
+	expect_report(rep, e->reason == MRELEASE_REASON_PINNED);
+}
+
+static void test_in_pipes(void **state)
+{
+	struct mrelease_report rep;
+
+	(void)state;
+	in_pipes(SIZE / MIB, false, &rep);
+	expect_report(&rep, rep.released_bytes < MIB);
+}
+
+/* The rest is back, as far as a sample can tell. */
+static void test_half_in_pipes(void **state)
+{
+	struct mrelease_report rep;
+
+	(void)state;
+	in_pipes(SIZE / MIB / 2, false, &rep);
+	expect_report(&rep, rep.released_bytes >= SIZE / 4);
+}
+
+static void test_in_pipes_of_a_tree(void **state)
+{
+	struct mrelease_report rep;
+
+	(void)state;
+	in_pipes(SIZE / MIB, true, &rep);
+	expect_report(&rep, rep.released_bytes < MIB);
+}
+
+static void close_pipes(void)
+{
+	for (unsigned int i = 0; i < SIZE / MIB; i++) {
+		close(pipes[i][0]);
+		close(pipes[i][1]);
+	}
+}
+
+/* Who has the other ends closes them a moment after the exit. */
+static void test_out_of_pipes(void **state)
+{
+	struct mrelease_report rep;
+	pid_t pid, other;
+
+	(void)state;
+	open_pipes();
+	pid = own_start(fill_pipes, SIZE / MIB);
+	other = own_stranger(NULL, 0, close_pipes, pid);
+	close_pipes();
+	own_kill(pid, 0, &rep);
+	own_end(other);
+	expect_report(&rep, rep.released_bytes >= SIZE);
+	expect_report(&rep, rep.outstanding_bytes == 0);
+}
+
+/* Frames that are freed here are its own a moment later, and freed again. */
+static void allocate_until(const volatile int *stop)
+{
+	while (!*stop) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			own_anon(SIZE, MAP_PRIVATE);
+			_exit(0);
+		}
+		munmap(own_anon(SIZE / 4, MAP_PRIVATE), SIZE / 4);
+		waitpid(pid, NULL, 0);
+	}
+}
+
+static void have_anon(int mib)
+{
+	own_anon(mib * MIB, MAP_PRIVATE);
+}
+
+static void test_beside_one_that_allocates(void **state)
+{
+	struct mrelease_report rep;
+	volatile int *stop;
+	pid_t stranger;
+
+	(void)state;
+	own_need_frames();
+	stop = mmap(NULL, sizeof(*stop), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(stop != MAP_FAILED);
+	stranger = test_fork();
+	if (!stranger) {
+		allocate_until(stop);
+		_exit(0);
+	}
+	for (int i = 0; i < 20; i++) {
+		own_kill(own_start(have_anon, 1 + i), 0, &rep);
+		expect_report(&rep, rep.result == MRELEASE_RELEASED);
+		expect_report(&rep, rep.outstanding_bytes == 0);
+	}
+	*stop = 1;
+	assert_int_equal(test_wait(stranger), 0);
+	munmap((void *)stop, sizeof(*stop));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -204,6 +362,11 @@ int main(void)
 		harness_test(test_pinned_and_a_stranger),
 		harness_test(test_pinned_shmem),
 		harness_test(test_pinned_is_back),
+		harness_test(test_in_pipes),
+		harness_test(test_half_in_pipes),
+		harness_test(test_in_pipes_of_a_tree),
+		harness_test(test_out_of_pipes),
+		harness_test(test_beside_one_that_allocates),
 	};
 
 	return run_group(tests);

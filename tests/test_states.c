@@ -123,7 +123,8 @@ static bool dead_or_dying(void *arg)
 	dir = opendir(path);
 	while (dir && (d = readdir(dir))) {
 		tid = (pid_t)atoi(d->d_name);
-		if (tid > 0 && !process_gone(tid) && !process_killed(tid))
+		if (tid > 0 && !strchr("ZX", process_state(tid)) &&
+		    !process_killed(tid))
 			dead = false;
 	}
 	if (dir)

@@ -81,11 +81,12 @@ static pid_t start_stuck(void)
 	return pid;
 }
 
+/* Its main thread is: the debugger holds the other one at its exit. */
 static bool dead_or_dying(void *arg)
 {
 	pid_t pid = *(pid_t *)arg;
 
-	return !process_exists(pid) || process_gone(pid) || process_killed(pid);
+	return strchr("ZX", process_state(pid)) || process_killed(pid);
 }
 
 static bool gone(void *arg)

@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -346,8 +348,15 @@ static void test_many_children(void **state)
 	assert_killed(&v);
 }
 
+static void *for_ever(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
 /* Nobody's, with a child of root's, which forked it before it became that. */
-static pid_t start_foreign_child(pid_t *ret_child)
+static pid_t start_foreign_child(bool headless, pid_t *ret_child)
 {
 	int ends[2];
 	pid_t pid;
@@ -356,6 +365,7 @@ static pid_t start_foreign_child(pid_t *ret_child)
 	pid = test_fork();
 	if (!pid) {
 		pid_t child = fork();
+		pthread_t thread;
 
 		prctl(PR_SET_NAME, child ? "the-root" : "the-child");
 		if (child &&
@@ -363,6 +373,9 @@ static pid_t start_foreign_child(pid_t *ret_child)
 			_exit(1);
 		if (child && write(ends[1], &child, sizeof(child)) < 0)
 			_exit(1);
+		if (child && headless &&
+		    !pthread_create(&thread, NULL, for_ever, NULL))
+			syscall(SYS_exit, 0);
 		for (;;)
 			pause();
 	}
@@ -378,14 +391,18 @@ static pid_t start_foreign_child(pid_t *ret_child)
  * before its child is found, which may not be killed.  Then it goes on, unless
  * somebody else had stopped it.
  */
-static void undone_case(bool stopped)
+static void undone_case(bool stopped, bool headless)
 {
-	pid_t root, below, child;
+	pid_t root, thread, below, child;
 
-	root = start_foreign_child(&below);
+	root = thread = start_foreign_child(headless, &below);
+	if (headless) {
+		wait_for_state(root, "Z");
+		thread = process_other_thread(root);
+	}
 	if (stopped) {
 		kill(root, SIGSTOP);
-		wait_for_state(root, "T");
+		wait_for_state(thread, "T");
 	}
 	child = test_fork();
 	if (!child) {
@@ -405,7 +422,7 @@ static void undone_case(bool stopped)
 		_exit(2);
 	}
 	assert_int_equal(test_wait(child), 0);
-	wait_for_state(root, stopped ? "T" : "S");
+	wait_for_state(thread, stopped ? "T" : "S");
 	assert_int_equal(process_tracer(root), 0);
 	assert_true(process_exists(below) && !process_killed(below));
 	/* An orphan of ours, and no child of the harness's. */
@@ -420,8 +437,10 @@ static void test_refused_is_undone(void **state)
 	(void)state;
 	need_root();
 	stops_expected = true;
-	undone_case(false);
-	undone_case(true);
+	undone_case(false, false);
+	undone_case(true, false);
+	undone_case(false, true);
+	undone_case(true, true);
 }
 
 int main(void)

@@ -4,7 +4,7 @@
  *
  * Run a command for which the named system calls do not exist (ENOSYS, or the
  * errno given), so that a fallback for an old or locked-down kernel is really
- * run.  pagemap_scan is an ioctl() by its command number.  Who makes the call
+ * run.  pagemap_scan and pidfd_info are ioctl() by their command numbers.  Who makes the call
  * in another architecture's numbering (a 32-bit program) still has it.
  */
 #include <errno.h>
@@ -20,6 +20,8 @@
 
 /* _IOWR('f', 16, struct pm_scan_arg), Linux 6.7 */
 #define PAGEMAP_SCAN_CMD 0xc0606610u
+/* _IOWR(0xff, 11, struct pidfd_info), Linux 6.13, in its first size */
+#define PIDFD_GET_INFO_CMD 0xc040ff0bu
 
 #define NR_PROCESS_MRELEASE  448
 #define NR_PIDFD_OPEN	     434
@@ -28,6 +30,8 @@
 static const struct {
 	const char *name;
 	long nr;
+	/* Of an ioctl(). */
+	unsigned int cmd;
 } calls[] = {
 	{ "pidfd_open", NR_PIDFD_OPEN },
 	{ "pidfd_send_signal", NR_PIDFD_SEND_SIGNAL },
@@ -35,7 +39,8 @@ static const struct {
 	{ "get_robust_list", SYS_get_robust_list },
 	{ "ptrace", SYS_ptrace },
 	{ "kcmp", SYS_kcmp },
-	{ "pagemap_scan", SYS_ioctl },
+	{ "pagemap_scan", SYS_ioctl, PAGEMAP_SCAN_CMD },
+	{ "pidfd_info", SYS_ioctl, PIDFD_GET_INFO_CMD },
 	{ "clone3", SYS_clone3 },
 	{ "cachestat", 451 },
 	{ "fadvise64", SYS_fadvise64 },
@@ -88,7 +93,7 @@ static void begin(void)
 	RETURN(SECCOMP_RET_ALLOW);
 }
 
-static void refuse(long nr, int err)
+static void refuse(long nr, unsigned int cmd, int err)
 {
 	unsigned int action = SECCOMP_RET_ERRNO | (unsigned int)err;
 
@@ -97,7 +102,7 @@ static void refuse(long nr, int err)
 		SKIP_UNLESS(nr, 3);
 		/* The low half, on a little-endian machine. */
 		LOAD(args[1]);
-		SKIP_UNLESS(PAGEMAP_SCAN_CMD, 1);
+		SKIP_UNLESS(cmd, 1);
 	} else {
 		SKIP_UNLESS(nr, 1);
 	}
@@ -133,7 +138,7 @@ static void parse(char *item)
 	}
 	for (i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		if (!strcmp(item, calls[i].name)) {
-			refuse(calls[i].nr, err);
+			refuse(calls[i].nr, calls[i].cmd, err);
 			return;
 		}
 	}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kill a process, a process tree or a cgroup and have its memory back.
+"""Kill a process, a process tree or a cgroup and reclaim its memory.
 
     import mrelease
 
@@ -8,9 +8,9 @@
         print(report.released_bytes, "bytes back")
 
 The functions are those of libmrelease(3), and block like them; other threads
-of Python run meanwhile.  Times are seconds, sizes are bytes.  A call that
-signalled nobody raises Error, an OSError whose ``report`` says why.  All but
-Target is thread-safe; a Target must not be used by two threads at once.
+of Python run in the meantime.  Times are seconds, sizes are bytes.  A call that
+signalled no process raises Error, an OSError whose ``report`` says why.  Everything
+except Target is thread-safe; a Target must not be used by two threads at once.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Stage(_Name):
 
 
 class Path(_Name):
-    """By which way the memory came back."""
+    """How the memory came back."""
 
     NONE = 0
     PINNED = 1
@@ -323,7 +323,7 @@ Features = Dict[str, Union[bool, int]]
 
 
 class Error(OSError):
-    """A call that failed, with errno; nobody was signalled.
+    """A call that failed, with errno; nothing was signalled.
 
     ``report`` says why as far as the library knows, or is None.
     """
@@ -435,14 +435,14 @@ def version() -> str:
 
 
 def open_process(pid: int, inode: int = 0) -> int:
-    """A pidfd for a number, checked; the caller closes it with os.close()."""
+    """A checked pidfd for a process ID; the caller closes it with os.close()."""
     if not 0 <= pid < 2**31 or not 0 <= inode < 2**64:
         raise ValueError(f"not a process ID and inode: {pid}, {inode}")
     return _check(_lib.mrelease_open(pid, inode), f"process {pid}")
 
 
 def process(pidfd: int, options: Optional[Options] = None) -> Report:
-    """Kill a process and have its memory back; the pidfd stays open."""
+    """Kill a process and reclaim its memory; the pidfd stays open."""
     opts, report = _opts(options), _new_report()
     _check(_lib.mrelease_process(pidfd, opts, report), "mrelease", report)
     return _report(report)
@@ -508,7 +508,7 @@ class Target:
         self.report = report
 
     def release(self, timeout: Optional[float] = None) -> Report:
-        """Kill it and have its memory back; once only.  None: 30 s."""
+        """Kill it and reclaim its memory; only once.  None: 30 s."""
         if not self._pointer:
             raise ValueError("release() of a closed Target")
         report = _new_report()

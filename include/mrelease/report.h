@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a release says of itself: results, notes, the kinds of memory, the
- * account.  Part of mrelease.h, which is what a program includes.
+ * The report of a release: results, notes, the kinds of memory, the memory
+ * accounting.  Part of mrelease.h, which is what a program includes.
  *
  * Sizes are bytes, times nanoseconds of CLOCK_MONOTONIC.
  */
@@ -16,7 +16,7 @@
 enum mrelease_result {
 	/** Killed, and the memory is back: see the evidence. */
 	MRELEASE_RELEASED = 0,
-	/** It has exited, but nothing could show that its memory is back. */
+	/** It has exited, but there was no evidence that its memory is back. */
 	MRELEASE_EXITED,
 	/** It was no longer there; nothing was signalled. */
 	MRELEASE_GONE,
@@ -35,7 +35,7 @@ enum mrelease_stage {
 	MRELEASE_STAGE_NONE = 0,
 	/** Checked, handles open. */
 	MRELEASE_STAGE_PREPARED,
-	/** Address space pinned (skipped where ptrace is not to be had). */
+	/** Address space pinned (skipped where ptrace is unavailable). */
 	MRELEASE_STAGE_PINNED,
 	/** SIGKILL sent. */
 	MRELEASE_STAGE_KILLED,
@@ -47,7 +47,7 @@ enum mrelease_stage {
 	MRELEASE_STAGE_EXITED,
 };
 
-/** By which way the memory came back. */
+/** How the memory came back. */
 enum mrelease_path {
 	MRELEASE_PATH_NONE = 0,
 	/** Reaped while a pin kept the address space findable. */
@@ -74,15 +74,15 @@ enum mrelease_evidence {
 	MRELEASE_EVIDENCE_MEMBERS,
 	/** Group: unpopulated, and the memory controller charges none. */
 	MRELEASE_EVIDENCE_MEMCG,
-	/** shmem: the kernel has no such object any more. */
+	/** shmem: the kernel no longer has the object. */
 	MRELEASE_EVIDENCE_OBJECT,
-	/** kpageflags: its frames are free, or another's by now. */
+	/** kpageflags: its frames are free, or used for something else. */
 	MRELEASE_EVIDENCE_FRAMES,
 };
 
 /*
- * Why memory is outstanding, or what else a reader of the report should know:
- * bits of struct mrelease_report.notes.
+ * Why memory is outstanding, and what else is worth knowing: bits of struct
+ * mrelease_report.notes.
  */
 
 /** A living process shares the address space: see sharer_pid. */
@@ -93,11 +93,11 @@ enum mrelease_evidence {
 #define MRELEASE_NOTE_SHMEM (1u << 2)
 /** Another process holds the dying address space. */
 #define MRELEASE_NOTE_PINNED_ELSEWHERE (1u << 3)
-/** A thread held a robust futex: it ran its exit before anything was reaped. */
+/** A thread held a robust futex: it ran that part of its exit first. */
 #define MRELEASE_NOTE_ROBUST (1u << 4)
 /**
  * The robust lists could not be read, or a dying process that shares the memory
- * has not walked its own: the exits came before the reaping.
+ * has not walked its own list: the exits came before the reaping.
  */
 #define MRELEASE_NOTE_ROBUST_UNKNOWN (1u << 5)
 /**
@@ -105,15 +105,15 @@ enum mrelease_evidence {
  * memory mapped, the exit came before the reaping.
  */
 #define MRELEASE_NOTE_COMPAT (1u << 6)
-/** No pin: ptrace was refused, already used, or switched off. */
+/** No pin: ptrace was refused, already in use, or switched off. */
 #define MRELEASE_NOTE_NO_PIN (1u << 7)
-/** process_mrelease is not to be had. */
+/** process_mrelease is unavailable. */
 #define MRELEASE_NOTE_NO_MRELEASE (1u << 8)
 /** Not yet exited by the deadline. */
 #define MRELEASE_NOTE_NOT_EXITED (1u << 9)
-/** It sits in uninterruptible sleep (D). */
+/** It is in uninterruptible sleep (D). */
 #define MRELEASE_NOTE_DSTATE (1u << 10)
-/** It is frozen, by somebody else. */
+/** It is frozen, in a v1 cgroup, where it cannot die until it is thawed. */
 #define MRELEASE_NOTE_FROZEN (1u << 11)
 /** It was a zombie already: its memory cannot be found or verified. */
 #define MRELEASE_NOTE_ZOMBIE (1u << 12)
@@ -126,21 +126,22 @@ enum mrelease_evidence {
 /** Some mappings could not be evicted from the page cache. */
 #define MRELEASE_NOTE_CACHE_PARTIAL (1u << 16)
 /**
- * Some were killed and not inspected, for want of descriptors, memory or a
- * helper process; of a group also because asking them anything hangs.
+ * Some processes were killed without being inspected, because descriptors,
+ * memory or a helper process were lacking, or (group) because reading their
+ * /proc files blocked.
  */
 #define MRELEASE_NOTE_HANDLES (1u << 17)
 /** Group: members outside our PID namespace. */
 #define MRELEASE_NOTE_FOREIGN_PIDNS (1u << 18)
-/** A pidfd was not to be had: the open /proc/PID directory was the handle. */
+/** No pidfd was available: the open /proc/PID directory was the handle. */
 #define MRELEASE_NOTE_NO_PIDFD (1u << 19)
 /** Traced by another process: see tracer_pid. */
 #define MRELEASE_NOTE_TRACED (1u << 20)
 /**
- * What comes before the kill was not done in its time: SIGKILL was sent without
- * it, and the pin, the handles or the sharers may be missing.  That time is
- * 10 ms, 200 with MRELEASE_KILL_SHARERS or while the helper waits for a CPU; of a
- * group 50 ms, and 0.5 ms for each member.
+ * The preparation was not finished in time, and SIGKILL was sent without it; the
+ * pin, the open files or the sharers may be missing.  The limit is 10 ms (200 ms
+ * with MRELEASE_KILL_SHARERS, or while the helper waits for a CPU), and for a
+ * group 50 ms plus 0.5 ms per member.
  */
 #define MRELEASE_NOTE_NOT_READY (1u << 21)
 
@@ -161,11 +162,11 @@ enum mrelease_refusal {
 	MRELEASE_REFUSE_SELF,
 	/** An ancestor of the caller. */
 	MRELEASE_REFUSE_ANCESTOR,
-	/** The number means another process by now. */
+	/** The number now belongs to another process. */
 	MRELEASE_REFUSE_REUSED,
 	/** Not in our PID namespace, or /proc is that of another. */
 	MRELEASE_REFUSE_FOREIGN,
-	/** The root cgroup, a threaded cgroup, or no cgroup at all. */
+	/** The root cgroup (v2), a threaded cgroup, or no cgroup at all. */
 	MRELEASE_REFUSE_CGROUP,
 };
 
@@ -174,19 +175,19 @@ enum mrelease_refusal {
  * of one kind only.
  */
 enum mrelease_kind {
-	/** Anonymous, and private copies of file pages; nobody else maps it. */
+	/** Anonymous, and private copies of file pages; not mapped by others. */
 	MRELEASE_ANON = 0,
 	/**
 	 * The same, shared copy-on-write with processes related by fork(2).
-	 * Of a group each page once: exclusive if only members have it.
+	 * A group counts each page once: exclusive if only members have it.
 	 */
 	MRELEASE_COW,
 	/** Swapped out. */
 	MRELEASE_SWAP,
-	/** tmpfs, memfd, System V, shared anonymous: each object once. */
+	/** tmpfs, memfd, System V, shared anonymous: each object counts once. */
 	MRELEASE_SHMEM,
 	/**
-	 * shmem that nobody maps: a descriptor of a process that has not
+	 * shmem that no process maps: a descriptor of a process that has not
 	 * exited holds it, or the memory controller charges the cgroup for it.
 	 */
 	MRELEASE_UNMAPPED,
@@ -198,7 +199,7 @@ enum mrelease_kind {
 	MRELEASE_TABLES,
 	/** memfd_secret(2), and what drivers map. */
 	MRELEASE_SPECIAL,
-	/** Mapped page cache: reclaimable; in no sum. */
+	/** Mapped page cache: reclaimable; not part of any sum. */
 	MRELEASE_CACHE,
 	MRELEASE_NR_KINDS,
 };
@@ -208,23 +209,23 @@ enum mrelease_reason {
 	MRELEASE_REASON_NONE = 0,
 	/** A living process uses the address space. */
 	MRELEASE_REASON_SHARED_MM,
-	/** It goes with the exit, which has not been seen. */
+	/** It comes back with the exit, which has not been seen. */
 	MRELEASE_REASON_NOT_EXITED,
 	/** Another process holds the dying address space. */
 	MRELEASE_REASON_HELD_MM,
-	/** Others have these pages since a fork(2), or by KSM. */
+	/** Others share these pages since a fork(2), or by KSM. */
 	MRELEASE_REASON_COW,
 	/** Others map it, or have it open. */
 	MRELEASE_REASON_IN_USE,
 	/** It has a name: a file in tmpfs or hugetlbfs, a System V segment. */
 	MRELEASE_REASON_LINKED,
-	/** Pinned for a device or io_uring. */
+	/** Pinned for a device or io_uring, or in a pipe or the like. */
 	MRELEASE_REASON_PINNED,
 	/** The memory controller still charges it. */
 	MRELEASE_REASON_CHARGED,
 	/** It cannot be told whether it is back. */
 	MRELEASE_REASON_UNKNOWN,
-	/** Another release was at it, and it is that one's to report. */
+	/** Another release of the same process reports it. */
 	MRELEASE_REASON_CLAIMED,
 };
 
@@ -236,24 +237,25 @@ enum mrelease_reason {
 struct mrelease_entry {
 	/** Was there before the kill; of a group, each page counted once. */
 	uint64_t before_bytes;
-	/** Of that, what nobody else had: what could come back. */
+	/** The part that only the target had, and that could come back. */
 	uint64_t exclusive_bytes;
 	/** Has become free. */
 	uint64_t back_bytes;
 	/** Not known to be free: see the reason. */
 	uint64_t outstanding_bytes;
-	/** Living others have it, or another release reports it. */
+	/** Living processes still use it, or another release reports it. */
 	uint64_t kept_bytes;
 	/**
-	 * Of exclusive_bytes: a sample found none of it shared, or pinned, and
-	 * at most so much can be (with 95 % confidence).  0: all was counted.
+	 * Upper bound (95 % confidence) on the part of exclusive_bytes that may
+	 * still be shared or pinned, because only a sample of the pages was
+	 * examined.  0: all of them were.
 	 */
 	uint64_t unsure_bytes;
 	/** enum mrelease_evidence, for back_bytes. */
 	int32_t evidence;
 	/** enum mrelease_reason, for outstanding_bytes, or else kept_bytes. */
 	int32_t reason;
-	/** Who has it, where that is known; 0 where it is not. */
+	/** A process that has it, if known, else 0. */
 	pid_t holder_pid;
 	/** Must be ignored. */
 	uint32_t reserved;
@@ -262,8 +264,8 @@ struct mrelease_entry {
 /**
  * struct mrelease_report - what happened
  *
- * The caller sets size; everything else is written by the library, on
- * failure too.
+ * The caller sets size; the library writes the rest, also when the call fails,
+ * except where mrelease_release() says that the report is not written.
  */
 struct mrelease_report {
 	/** sizeof(struct mrelease_report). */
@@ -290,23 +292,23 @@ struct mrelease_report {
 	uint32_t threads;
 	/** MRELEASE_NOTE_* bits. */
 	uint32_t notes;
-	/** Memory before the kill: sum of the kinds, page cache left out. */
+	/** Memory before the kill: sum of the kinds, without page cache. */
 	uint64_t before_bytes;
-	/** Of that, what nobody else had; a dry run: what would come back. */
+	/** The part that only the target had and that could come back. */
 	uint64_t exclusive_bytes;
 	/** What has become free. */
 	uint64_t released_bytes;
-	/** What the target alone had and is not known to be free. */
+	/** What only the target had and is not known to be free. */
 	uint64_t outstanding_bytes;
-	/** What living others have: it was not the target's alone. */
+	/** Living processes still use it, or another release reports it. */
 	uint64_t kept_bytes;
-	/** See struct mrelease_entry. */
+	/** Upper bound on what may still be shared, see struct mrelease_entry. */
 	uint64_t unsure_bytes;
-	/** Page cache given back (MRELEASE_EVICT_CACHE). */
+	/** Page cache that was evicted (MRELEASE_EVICT_CACHE). */
 	uint64_t cache_evicted_bytes;
-	/** SIGKILL (or soft signal) to memory verified, ns; -1: never seen. */
+	/** SIGKILL (or soft signal) to memory verified, ns; -1: not seen. */
 	int64_t release_ns;
-	/** SIGKILL (or soft signal) to exit seen, ns; -1: never seen. */
+	/** SIGKILL (or soft signal) to exit seen, ns; -1: not seen. */
 	int64_t exit_ns;
 	/** Start of the call to the first signal, ns: the preparation. */
 	int64_t prepare_ns;
@@ -314,18 +316,18 @@ struct mrelease_report {
 	uint32_t sharers;
 	/** The first of them, 0 if none. */
 	pid_t sharer_pid;
-	/** Who traces it, 0 if nobody. */
+	/** The process that traces it, 0 if none. */
 	pid_t tracer_pid;
 	/** Group: members seen. */
 	uint32_t members;
 	/** Group: members verified. */
 	uint32_t members_verified;
-	/** Group: the member for whose sake it was refused, 0 if none. */
+	/** Group: the member because of which it was refused, 0 if none. */
 	pid_t refused_pid;
 	/** Must be ignored. */
 	uint32_t reserved[8];
 	/**
-	 * The account, by enum mrelease_kind.  Later versions may have more
+	 * The memory by enum mrelease_kind.  Later versions may have more
 	 * kinds: the struct grows here.
 	 */
 	struct mrelease_entry kinds[MRELEASE_NR_KINDS];

@@ -10,6 +10,8 @@
 minis=$top/kernel/series-7.3
 package=linux-source-7.3
 disk=none
+# What a test of huge pages asks for (MADV_COLLAPSE) does not mind.
+cmdline="$cmdline transparent_hugepage=madvise"
 
 # The newest 7.3.y of trixie-backports, on any Debian, in $src/base.
 mini_source()
@@ -155,12 +157,59 @@ mini_one()
 	one "$this: on BASE each test does what expect says" "$bad"
 }
 
+# mini_state NAME: what its result is a function of, in one word.
+mini_state()
+{
+	local need paths=(kernel/qemu kernel/series-7.3/BASE)
+
+	for need in $(cat "$minis/$1/needs" 2>/dev/null) "$1"; do
+		paths+=("kernel/series-7.3/$need")
+	done
+	git -C "$top" ls-tree -r HEAD "${paths[@]}" | grep -v '/COVER$' |
+		sha256sum | cut -d' ' -f1
+}
+
+# Those of which something has been changed for a day, one after the other for as
+# long as there is time: each day another one first, and last what has passed here
+# in the same state.
+mini_ci()
+{
+	local since all each late=() passed=$work/mini.passed ret=0
+
+	since=$(git -C "$top" rev-list -1 --before='1 day ago' HEAD)
+	[ -n "$since" ] || since=$(git -C "$top" hash-object -t tree /dev/null)
+	all=($(cd "$minis" && echo [0-9]-*))
+	each=$(($(date +%s) / 86400 % ${#all[@]}))
+	for each in "${all[@]:each}" "${all[@]:0:each}"; do
+		git -C "$top" diff --quiet "$since" HEAD -- \
+			"kernel/series-7.3/$each" && continue
+		grep -qx "$(mini_state "$each")" "$passed" 2>/dev/null ||
+			late+=("$each")
+	done
+	[ ${#late[@]} -gt 0 ] || { say "mini-series: nothing new"; return 0; }
+	say "mini-series, in this order: ${late[*]}"
+	mini_prepare
+	for each in "${late[@]}"; do
+		total_failed=0
+		say "mini-series $each"
+		mini_one "$each"
+		[ "$total_failed" = 0 ] || { ret=1; continue; }
+		mini_state "$each" >>"$passed"
+	done
+	return $ret
+}
+
+mini_prepare()
+{
+	package='' step_deps
+	mini_source
+}
+
 mini()
 {
 	local each
 
-	package='' step_deps
-	mini_source
+	mini_prepare
 	[ $# -gt 0 ] || set -- $(cd "$minis" && echo [0-9]-*)
 	for each; do
 		say "mini-series $each"

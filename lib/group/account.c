@@ -8,9 +8,11 @@
 #include "group/group.h"
 
 /* CPU time before a kill; it may take longer if the machine is busy. */
-#define COUNT_NS	(20 * NSEC_PER_MSEC)
-#define COUNT_MEMBER_NS (20 * NSEC_PER_USEC)
-#define COUNT_BUSY	10
+#define OBJECTS_NS	  (25 * NSEC_PER_MSEC)
+#define OBJECTS_MEMBER_NS (250 * NSEC_PER_USEC)
+#define COUNT_NS	  (20 * NSEC_PER_MSEC)
+#define COUNT_MEMBER_NS	  (20 * NSEC_PER_USEC)
+#define COUNT_BUSY	  10
 /* A dry run keeps nobody waiting. */
 #define COUNT_DRY_NS NSEC_PER_SEC
 
@@ -23,9 +25,9 @@ static void count_one(struct group *g, struct victim *v, const struct budget *b)
 	if (v->maps_fd < 0)
 		victim_complete(v);
 	if (v->kinship.next)
-		account_glance(v, &g->scratch, b);
+		account_glance(v, &g->objects, &g->scratch, b);
 	else
-		account_count(v, &g->scratch, b);
+		account_count(v, &g->objects, &g->scratch, b);
 	group_touch(g, 0);
 	if (g->thin)
 		victim_thin(v);
@@ -84,26 +86,42 @@ static uint64_t untold(const struct group *g)
 	return bytes;
 }
 
-static void find_objects(struct group *g)
+/*
+ * Each process of a tree can have 65,530 mappings of shared memory.  None of them is
+ * worth a kill that is late.
+ */
+static void collect_objects(struct group *g, const struct budget *b)
 {
 	struct objects *o = &g->objects;
-	uint64_t private;
 
+	o->held.members = g->nr;
 	for (size_t i = 0; i < g->nr; i++) {
 		struct victim *v = g->victims[i];
 
 		if (v->hands_off ||
 		    (!v->rss_shmem && !v->rss_hugetlb && !v->pinned_bytes))
 			continue;
+		if (budget_spent(b)) {
+			o->more = true;
+			continue;
+		}
 		group_touch(g, v->pid);
 		if (v->maps_fd < 0)
 			victim_complete(v);
-		objects_collect(o, v, &g->scratch);
+		objects_collect(o, v, &g->scratch, b);
 		pins_note(o, v);
 		group_touch(g, 0);
 		if (g->thin)
 			victim_thin(v);
 	}
+}
+
+static void find_objects(struct group *g, const struct budget *b)
+{
+	struct objects *o = &g->objects;
+	uint64_t private;
+
+	collect_objects(g, b);
 	objects_resolve(o);
 	if (is_dry(g)) {
 		verdict_search(&g->base);
@@ -124,9 +142,12 @@ void group_count(struct group *g)
 {
 	bool dry = is_dry(g);
 	int64_t time = COUNT_NS + g->nr * COUNT_MEMBER_NS;
-	struct budget b = { MRELEASE_NO_DEADLINE };
+	struct budget b = { MRELEASE_NO_DEADLINE, g->base.deadline_ns };
 
-	find_objects(g);
+	if (!dry)
+		b.cpu_until_ns =
+			cpu_ns() + OBJECTS_NS + g->nr * OBJECTS_MEMBER_NS;
+	find_objects(g, &b);
 	if (!g->is_tree)
 		charges_before(g);
 	if (dry) {

@@ -278,13 +278,11 @@ static int tree_list(struct tree_listing *l, pid_t pid)
 /* Note who was running: if the kill is refused, only those are continued. */
 static void stop(struct bare *b, unsigned int i)
 {
-	struct proc_status st;
-	char path[64];
+	if (!b->stopped[i]) {
+		char state = user_state(b->pid[i]);
 
-	path_number(path, "/proc/", b->pid[i], "/status");
-	if (!b->stopped[i] && status_read_path(AT_FDCWD, path, &st) == 0 &&
-	    st.state != 'T')
-		b->stopped[i] = true;
+		b->stopped[i] = state && state != 'T';
+	}
 	signal_one(b, i, SIGSTOP);
 }
 

@@ -44,6 +44,8 @@
 #define PREPARE_MEMBER_NS (500 * NSEC_PER_USEC)
 /* Past the deadline, before a helper is given up; and then for its end. */
 #define GIVE_UP_NS (400 * NSEC_PER_MSEC)
+/* The same before the kill, which then is for want of all else. */
+#define KILL_BY_NS (50 * NSEC_PER_MSEC)
 #define END_NS	   (100 * NSEC_PER_MSEC)
 /* For the last of a helper's exit. */
 #define REAP_NS (50 * NSEC_PER_MSEC)
@@ -64,7 +66,13 @@ static int64_t helper_cpu_ns(const struct helper *h)
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
-enum stall { GETS_ON, HANGS, HANGS_ON_D };
+enum stall {
+	GETS_ON,
+	HANGS,
+	HANGS_ON_D,
+	/* On no member: a file of the system's does not open, say. */
+	HANGS_ALONE,
+};
 
 /*
  * The caller will not wait for the rest to be prepared.  Elsewhere there is time to be
@@ -73,6 +81,12 @@ enum stall { GETS_ON, HANGS, HANGS_ON_D };
 static bool kills_in_time(const struct call *c)
 {
 	return !c->is_tree && cgroup_has_kill(&c->files);
+}
+
+/* The soft signal has its time. */
+static bool gives_time(const struct call *c)
+{
+	return !__atomic_load_n(&c->due_ns, __ATOMIC_ACQUIRE);
 }
 
 /*
@@ -88,20 +102,29 @@ static enum stall stalled(struct call *c, const struct group *g,
 	pid_t member = __atomic_load_n(&c->touching, __ATOMIC_ACQUIRE);
 	int64_t cpu = helper_cpu_ns(&g->helper), now = now_ns();
 
-	if (!member || touches != p->touches || cpu != p->cpu_ns) {
+	if (touches != p->touches || cpu != p->cpu_ns) {
 		*p = (struct progress){ touches, cpu, now };
 		return GETS_ON;
 	}
 	now -= p->since_ns;
+	if (!member)
+		return now < STALL_KILLED_NS || call_killed(c) ||
+				       gives_time(c) ||
+				       helper_runs(&g->helper) ?
+			       GETS_ON :
+			       HANGS_ALONE;
 	if (now < (c->hung_on_d ? STALL_NEXT_NS : STALL_D_NS) ||
 	    helper_runs(&g->helper))
 		return GETS_ON;
-	if (!call_killed(c) && kills_in_time(c) &&
+	if (!call_killed(c) && kills_in_time(c) && member != SYSTEM_FILE &&
 	    state_of_process(member) == 'D')
 		return HANGS_ON_D;
 	if (now < (call_killed(c) ? STALL_KILLED_NS : STALL_NS))
 		return GETS_ON;
-	return now >= STALL_BUSY_NS || !process_runs(member) ? HANGS : GETS_ON;
+	return now >= STALL_BUSY_NS || member == SYSTEM_FILE ||
+			       !process_runs(member) ?
+		       HANGS :
+		       GETS_ON;
 }
 
 bool call_killed(const struct call *c)
@@ -122,8 +145,7 @@ static bool kill_is_late(const struct call *c)
 {
 	int64_t due = __atomic_load_n(&c->due_ns, __ATOMIC_ACQUIRE);
 
-	/* The soft signal has its time. */
-	if (!due)
+	if (gives_time(c))
 		return false;
 	due += PREPARE_NS + (int64_t)c->listed * PREPARE_MEMBER_NS;
 	return now_ns() >= deadline_min(due, c->base.deadline_ns);
@@ -241,6 +263,8 @@ static bool end_helpers(struct group *g)
 	helper_sigkill(&g->helper);
 	gone = end_one(&g->helper, until);
 	watchdog_tell(g);
+	__atomic_store_n(&g->keeper_may_end, 1, __ATOMIC_RELEASE);
+	sys_futex(&g->keeper_may_end, FUTEX_WAKE, 1, NULL);
 	helper_sigkill(&g->keeper);
 	for (unsigned int i = 0; i < MAX_WORKERS; i++)
 		if (g->workers[i])
@@ -269,7 +293,7 @@ static enum outcome watch(struct call *c, struct group *g)
 		bool late;
 
 		answer(c);
-		if (now_ns() >= c->last_ns)
+		if (now_ns() >= (call_killed(c) ? c->last_ns : c->kill_by_ns))
 			return OVER;
 		stall = stalled(c, g, &p);
 		late = !call_killed(c) && kill_is_late(c);
@@ -280,6 +304,8 @@ static enum outcome watch(struct call *c, struct group *g)
 		}
 		if (stall == GETS_ON)
 			continue;
+		if (stall == HANGS_ALONE)
+			return OVER;
 		if (c->nr_stuck + 2 > ARRAY_SIZE(c->stuck))
 			return OVER;
 		c->stuck[c->nr_stuck++] = c->touching;
@@ -445,10 +471,11 @@ int group_run(int fd, const struct group_ops *ops,
 	release_init(&c.base, &o, o.deadline_ns);
 	self_list_ancestors(&c.base.self);
 	cpus_get(&c.base.cpus);
-	c.base.online_cpus = cpus_online();
 	c.due_ns = c.base.start_ns;
 	c.last_ns = deadline_add(MAX(c.base.deadline_ns, c.base.start_ns),
 				 GIVE_UP_NS);
+	c.kill_by_ns = deadline_add(MAX(c.base.deadline_ns, c.base.start_ns),
+				    KILL_BY_NS);
 	c.rep.size = sizeof(c.rep);
 	c.rep.release_ns = -1;
 	c.rep.exit_ns = -1;

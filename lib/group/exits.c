@@ -121,10 +121,24 @@ static void wait_exits(struct group *g, int64_t until)
 		left = exits_note(g);
 		if (!left || now >= until)
 			return;
-		/* One alone has an event; of many, each is looked at again. */
-		next = left == 1 && !g->traces_all ? until : now + pause_ns;
+		helper_needs_host(&g->helper);
+		/* One alone has an event; of many, each is asked again. */
+		next = now + (left == 1 && !g->traces_all ? HELPER_TICK_NS :
+							    pause_ns);
 		victim_wait_exit(any_left(g), deadline_min(until, next));
 		pause_ns = MIN(pause_ns * 2, 10 * NSEC_PER_MSEC);
+	}
+}
+
+static bool wait_empty(struct group *g, int64_t until)
+{
+	for (;;) {
+		int64_t next = now_ns() + HELPER_TICK_NS;
+		int ret = g->ops->wait_empty(g, deadline_min(next, until));
+
+		if (ret || next >= until)
+			return ret > 0;
+		helper_needs_host(&g->helper);
 	}
 }
 
@@ -144,7 +158,7 @@ void group_exits(struct group *g)
 	}
 	sharers_wait(&g->base);
 	wait_exits(g, until);
-	empty = g->ops->wait_empty(g, until) > 0;
+	empty = wait_empty(g, until);
 	if (empty)
 		g->rep.exit_ns = now_ns() - g->kill_ns;
 	/* Those that are not gone by now have had their time. */

@@ -348,9 +348,10 @@ static void refuse_all(struct group *g, int error)
 
 static void keeper_main(void *arg)
 {
-	(void)arg;
-	for (;;)
-		pause_until(MRELEASE_NO_DEADLINE);
+	struct group *g = arg;
+
+	while (!__atomic_load_n(&g->keeper_may_end, __ATOMIC_ACQUIRE))
+		helper_wait_tick(&g->keeper, &g->keeper_may_end, 0);
 }
 
 /*
@@ -364,6 +365,7 @@ static void keep_files(struct group *g)
 	if (!g->nr_pinned && !g->traces_all)
 		return;
 	g->keeper.fn = keeper_main;
+	g->keeper.arg = g;
 	g->keeper.stack = g->keeper_stack;
 	g->keeper.stack_size = sizeof(g->keeper_stack);
 	helper_start_beside(&g->keeper, &g->helper);
@@ -379,6 +381,22 @@ static void list_ancestors(struct group *g)
 	g->call->checked = false;
 }
 
+/*
+ * Now, when nobody is held: an open can be up to a process (fanotify(7)) that hangs,
+ * or is a member.
+ */
+static void count_cpus(struct group *g)
+{
+	if (group_is_stuck(g, SYSTEM_FILE)) {
+		/* More than any machine has: some are out of our reach. */
+		g->base.online_cpus = UINT32_MAX;
+		return;
+	}
+	group_touch(g, SYSTEM_FILE);
+	g->base.online_cpus = cpus_online();
+	group_touch(g, 0);
+}
+
 static void group_main(void *arg)
 {
 	struct group *g = arg;
@@ -387,6 +405,7 @@ static void group_main(void *arg)
 	/* A fork bomb's listing must not wait for its turn among the bombs. */
 	sys_setpriority(PRIO_PROCESS, 0, -20);
 	g->tracer = sys_getpid();
+	count_cpus(g);
 	ret = own_files(g);
 	if (ret == 0) {
 		raise_limit();
@@ -422,7 +441,7 @@ void group_init(struct group *g)
 	g->base.group = g;
 	/* Members may share their memory: as on any other kernel. */
 	g->base.series = false;
-	g->base.in_helper = true;
+	g->base.in_helper = &g->helper;
 	g->base.traces = true;
 	tids_init(&g->tids);
 	cgroup_files_init(&g->files);

@@ -102,6 +102,8 @@ struct call {
 	uint32_t root_is;
 	/* No helper works on beyond this, nor is another started. */
 	int64_t last_ns;
+	/* Nor beyond this if nothing has been killed. */
+	int64_t kill_by_ns;
 	/* When the kill became due; 0: the soft signal has its time. */
 	int64_t due_ns;
 	/* When the soft signal was sent, by a helper before this one perhaps. */
@@ -261,6 +263,8 @@ struct group {
 	bool workers_stuck;
 	/* Has the helper's files, while that exits with tracees. */
 	struct helper keeper;
+	/* A futex. */
+	uint32_t keeper_may_end;
 	char keeper_stack[16 * 1024] __attribute__((aligned(4096)));
 	/* The first listing was opened before anybody was killed. */
 	bool all_opened;
@@ -318,6 +322,8 @@ void group_account(struct group *g);
 /* members.c */
 
 /* About to ask something of that process that may wait for it; 0: done. */
+/* Instead of a member's number: a file of the system's, which may not open. */
+#define SYSTEM_FILE INT32_MAX
 void group_touch(struct group *g, pid_t pid);
 /* Helpers before this one hung on it. */
 bool group_is_stuck(const struct group *g, pid_t pid);

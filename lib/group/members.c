@@ -130,7 +130,8 @@ static bool is_known(struct group *g, pid_t pid)
 		return true;
 	if (dead_mark(st.start_time) != s->dead)
 		return false;
-	if (st.state != 'Z' && st.state != 'X')
+	/* A main thread that is a zombie leaves its children to the others. */
+	if ((st.state != 'Z' && st.state != 'X') || st.threads > 1)
 		g->met_dying = true;
 	return true;
 }
@@ -221,8 +222,7 @@ static bool may_hang(struct group *g, pid_t pid)
 	if (group_is_stuck(g, pid))
 		return true;
 	if (!c->hung_on_d || c->nr_stuck < 4 || call_killed(c) ||
-	    c->nr_stuck + 2 > ARRAY_SIZE(c->stuck) ||
-	    state_of_process(pid) != 'D')
+	    c->nr_stuck + 2 > ARRAY_SIZE(c->stuck) || user_state(pid) != 'D')
 		return false;
 	c->stuck[c->nr_stuck++] = pid;
 	c->stuck[c->nr_stuck++] = pid;

@@ -17,8 +17,7 @@
  */
 #include "group/group.h"
 
-#define KCMP_VM	   1
-#define PF_EXITING 0x4
+#define KCMP_VM 1
 /* Comparisons, of less than a microsecond each. */
 #define MAX_KCMP (64 * 1024)
 
@@ -31,14 +30,15 @@ static pid_t pinned(const struct victim *v)
 	return 0;
 }
 
-/* Its thread that kcmp() was asked about is still in its address space. */
+/*
+ * Its thread that kcmp() was asked about is still in its address space.  Not by
+ * its stat: that is of the main thread, which may have exited before the others.
+ */
 static bool had_mm(const struct victim *v)
 {
-	struct proc_stat st;
+	uint64_t pages;
 
-	if (pinned(v))
-		return true;
-	return victim_stat(v, &st) == 0 && !(st.flags & PF_EXITING);
+	return pinned(v) || user_of(v, &pages) == v->tid;
 }
 
 /*

@@ -272,6 +272,7 @@ void tracer_loop(struct group *g)
 			left = deadline_ns - now_ns();
 		if (left <= 0)
 			return;
+		helper_needs_host(&g->helper);
 		left = MIN(left, tick_ns);
 		ts.tv_sec = left / NSEC_PER_SEC;
 		ts.tv_nsec = left % NSEC_PER_SEC;

@@ -13,6 +13,7 @@
 
 static void watchdog_main(void *arg)
 {
+	const struct timespec tick = { .tv_nsec = NSEC_PER_SEC / 10 };
 	uint64_t usr1 = 1ULL << (SIGUSR1 - 1);
 	struct watchdog *w = arg;
 	pid_t parent = w->helper.parent;
@@ -21,9 +22,12 @@ static void watchdog_main(void *arg)
 	sys_prctl(PR_SET_PDEATHSIG, SIGUSR1);
 	__atomic_store_n(&w->watching, 1, __ATOMIC_RELEASE);
 	sys_futex(&w->watching, FUTEX_WAKE, 1, NULL);
-	/* A thread's death changes no number: then the signal alone tells. */
+	/*
+	 * A thread's death changes no number: then the signal alone tells.  A
+	 * host that has become another user may not send it: then the number.
+	 */
 	while (sys_getppid() == parent &&
-	       sys_sigtimedwait(&usr1, NULL) != SIGUSR1)
+	       sys_sigtimedwait(&usr1, &tick) != SIGUSR1)
 		;
 	w->undo(w->g);
 }

@@ -53,9 +53,28 @@ static bool only_let_go(const struct worker *w, const struct victim *v)
 	return v->holder && !w->g->nr_workers;
 }
 
+/*
+ * To open a file can be to wait for a member that watches it (fanotify(7)), and as
+ * long as it is held that answers nobody.  So it is let go first.  If it is another
+ * one whose turn is still to come, another worker sees to that; without one the
+ * tracer does, which finds that all workers sleep.  Where we are the tracer nothing
+ * is evicted.
+ */
+static void evict_cache(struct worker *w, struct victim *v)
+{
+	if (!w->g->nr_workers) {
+		v->rep.notes |= MRELEASE_NOTE_CACHE_PARTIAL;
+		cache_close(w->r.cache);
+		return;
+	}
+	tracer_wake(w->g);
+	cache_evict(w->r.cache, v);
+}
+
 static void work_on(struct worker *w, struct victim *v)
 {
 	struct group *g = w->g;
+	bool evict = false;
 
 	w->r.v = v;
 	/* It may hang, so the tracer lets go of the finished ones now. */
@@ -69,15 +88,16 @@ static void work_on(struct worker *w, struct victim *v)
 		victim_complete(v);
 		release_memory(&w->r, v);
 		/* Shared mappings are not unmapped yet, and stay. */
-		if (w->r.cache && v->rep.verified) {
-			cache_open(w->r.cache, v, &w->scratch);
-			cache_evict(w->r.cache, v);
-		}
+		evict = w->r.cache && v->rep.verified;
+		if (evict)
+			cache_open(&w->r, v, &w->scratch);
 		if (g->thin)
 			victim_thin(v);
 	}
 	__atomic_or_fetch(&v->want_unpin, ~0u, __ATOMIC_SEQ_CST);
 	tracer_ask(g, v);
+	if (evict)
+		evict_cache(w, v);
 	__atomic_store_n(&v->through, 1, __ATOMIC_RELEASE);
 	if (__atomic_add_fetch(&g->finished, 1, __ATOMIC_ACQ_REL) == g->nr)
 		tracer_wake(g);
@@ -183,6 +203,7 @@ static void see_exits(struct worker *w)
 		tracer_wake(g);
 	/* One that was killed with a member in hand finishes nothing any more. */
 	while (workers_work(g) && now_ns() < w->r.deadline_ns) {
+		helper_needs_host(&w->helper);
 		for (size_t i = 0; i < g->nr; i++)
 			if (see_exit(w, g->victims[i]))
 				pause_ns = NSEC_PER_MSEC;
@@ -198,7 +219,7 @@ static void worker_main(void *arg)
 
 	sys_setpriority(PRIO_PROCESS, 0, -20);
 	while (!__atomic_load_n(&g->go, __ATOMIC_ACQUIRE))
-		sys_futex(&g->go, FUTEX_WAIT, 0, NULL);
+		helper_wait_tick(&w->helper, &g->go, 0);
 	if (g->go != 1)
 		return;
 	cpus_go(&w->r.cpus, w->nr);
@@ -227,7 +248,8 @@ static void worker_init(struct group *g, struct worker *w, unsigned int nr)
 	w->r.scratch = &w->scratch;
 	if (g->base.opts.flags & MRELEASE_EVICT_CACHE)
 		w->r.cache = &w->cache;
-	w->r.in_helper = true;
+	w->cache.later = true;
+	w->r.in_helper = &w->helper;
 	w->r.unpin = tracer_unpin;
 	w->r.alive_workers = alive_workers;
 	w->r.second.pid = 0;

@@ -47,3 +47,17 @@ bool dents_in_hand(const struct dents *d)
 {
 	return d->off < d->len;
 }
+
+int dents_numbers(int fd, char *buf, size_t size,
+		  int (*fn)(void *arg, pid_t nr), void *arg)
+{
+	struct dents d;
+	pid_t nr;
+
+	sys_lseek(fd, 0, SEEK_SET);
+	dents_open(&d, fd, buf, size);
+	while ((nr = dents_pid(&d)))
+		if (fn(arg, nr))
+			return 1;
+	return d.error;
+}

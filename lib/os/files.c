@@ -45,9 +45,6 @@
 
 #include "os/os.h"
 
-/* Of a millisecond each. */
-#define LOCK_TRIES 200
-
 /*
  * Calls under way that may have files in this process's table; above that, how
  * many have begun, so that one which has begun and ended meanwhile is seen.
@@ -68,18 +65,24 @@ void files_begin(void)
 	__atomic_fetch_add(&calls, BEGUN_ONE + 1, __ATOMIC_SEQ_CST);
 }
 
-/* In a child of fork(2) another thread may have had it: not for ever. */
-static bool lock_owners(void)
+/*
+ * The lock is the number of the process that has it.  In a child of fork(2) that is
+ * its parent's, if another thread had it then: nobody has it in the child, and the
+ * list is whole, since each change of it is one store.
+ */
+static void lock_owners(void)
 {
 	struct timespec ts = { .tv_nsec = NSEC_PER_MSEC };
+	uint32_t us = sys_getpid(), holder = 0;
 
-	for (int tries = 0; __atomic_exchange_n(&lock, 1, __ATOMIC_ACQ_REL);
-	     tries++) {
-		if (tries == LOCK_TRIES)
-			return false;
-		sys_futex(&lock, FUTEX_WAIT, 1, &ts);
+	while (!__atomic_compare_exchange_n(&lock, &holder, us, false,
+					    __ATOMIC_ACQ_REL,
+					    __ATOMIC_ACQUIRE)) {
+		if (holder != us)
+			continue;
+		sys_futex(&lock, FUTEX_WAIT, us, &ts);
+		holder = 0;
 	}
-	return true;
 }
 
 static void unlock_owners(void)
@@ -88,29 +91,24 @@ static void unlock_owners(void)
 	sys_futex(&lock, FUTEX_WAKE, 1, NULL);
 }
 
-bool files_own(struct files_owner *o)
+void files_own(struct files_owner *o)
 {
-	if (!lock_owners())
-		return false;
+	lock_owners();
 	o->next = owners;
-	owners = o;
+	__atomic_store_n(&owners, o, __ATOMIC_RELEASE);
 	unlock_owners();
-	return true;
 }
 
 void files_disown(struct files_owner *o)
 {
-	/* What could be noted can be forgotten: the lock is free in a while. */
-	bool locked = lock_owners();
-
+	lock_owners();
 	for (struct files_owner **p = &owners; *p; p = &(*p)->next) {
 		if (*p != o)
 			continue;
 		*p = o->next;
 		break;
 	}
-	if (locked)
-		unlock_owners();
+	unlock_owners();
 }
 
 static bool is_owned(int fd)
@@ -192,10 +190,7 @@ void files_end(void)
 	    !__atomic_exchange_n(&left, 0, __ATOMIC_ACQ_REL))
 		return;
 	/* One search at a time: what one has found nobody else closes. */
-	if (!lock_owners()) {
-		files_left();
-		return;
-	}
+	lock_owners();
 	if (!search(now))
 		files_left();
 	unlock_owners();

@@ -12,6 +12,16 @@
  * host execs, and the kernel detaches its tracees as it dies: whatever
  * happens to the caller, no victim is left stopped.
  *
+ * That signal is sent with the permissions that the host has then, and it may
+ * have become another user since.  So a helper that waits also asks who its
+ * parent is:
+ *
+ *	host, root			helper, root
+ *	prepares			waits for its order
+ *	setuid()
+ *	exits: its signal is refused
+ *					a second later: another parent, ends
+ *
  * A helper starts others beside itself, as children of the host (CLONE_PARENT).
  * Its own children would be orphans when it is killed, and the kernel gives an
  * orphan SIGCHLD for its exit signal:
@@ -26,6 +36,7 @@
  * thread-local storage: the calls of sys.h and plain memory only.
  */
 #include <linux/futex.h>
+#include <linux/stat.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -89,8 +100,36 @@ static int start(struct helper *h, int more_flags)
 	return MIN(ret, 0);
 }
 
+/*
+ * The host's next child would be the first process of a PID namespace that it has
+ * made, or entered, for others (a runtime before it forks the init of a container).
+ * That is not for us to be: the namespace ends with its first process.  The link of
+ * a namespace that has none yet is there, and leads nowhere; before Linux 4.12
+ * there is no link.
+ */
+static bool children_go_elsewhere(void)
+{
+	static const char link[] = "/proc/thread-self/ns/pid_for_children";
+	char ours[40], theirs[40];
+	struct statx st;
+	long n, m;
+
+	n = sys_readlinkat(AT_FDCWD, "/proc/thread-self/ns/pid", ours,
+			   sizeof(ours));
+	if (n < 0)
+		return false;
+	m = sys_readlinkat(AT_FDCWD, link, theirs, sizeof(theirs));
+	if (m < 0)
+		return m == -ENOENT &&
+		       sys_statx(AT_FDCWD, link, AT_SYMLINK_NOFOLLOW, 0, &st) ==
+			       0;
+	return n != m || memcmp(ours, theirs, n) != 0;
+}
+
 int helper_start(struct helper *h)
 {
+	if (children_go_elsewhere())
+		return -ENOSYS;
 	h->parent = sys_getpid();
 	h->own_files = false;
 	return start(h, 0);
@@ -152,6 +191,23 @@ int helper_gone(struct helper *h, int64_t until_ns)
 	return 0;
 }
 
+void helper_needs_host(const struct helper *h)
+{
+	if (sys_getppid() != h->parent)
+		sys_exit(1);
+}
+
+void helper_wait_tick(const struct helper *h, uint32_t *word, uint32_t value)
+{
+	struct timespec ts = {
+		.tv_sec = HELPER_TICK_NS / NSEC_PER_SEC,
+		.tv_nsec = HELPER_TICK_NS % NSEC_PER_SEC,
+	};
+
+	helper_needs_host(h);
+	sys_futex(word, FUTEX_WAIT, value, &ts);
+}
+
 void helper_kill(struct helper *h)
 {
 	helper_end(h, MRELEASE_NO_DEADLINE);
@@ -205,5 +261,29 @@ bool process_runs(pid_t pid)
 
 bool helper_runs(const struct helper *h)
 {
-	return process_runs(h->pid);
+	struct proc_status st;
+
+	if (h->status_fd <= 0)
+		return process_runs(h->pid);
+	return status_read(h->status_fd, &st) < 0 || st.state == 'R';
+}
+
+void helper_open_status(struct helper *h)
+{
+	char path[64];
+	int fd;
+
+	path_number(path, "/proc/", h->pid, "/status");
+	fd = sys_openat(AT_FDCWD, path, O_RDONLY);
+	/* The caller has closed its standard input: not worth a case. */
+	if (fd == 0)
+		sys_close(fd);
+	h->status_fd = MAX(fd, 0);
+}
+
+void helper_close_status(struct helper *h)
+{
+	if (h->status_fd > 0)
+		sys_close(h->status_fd);
+	h->status_fd = 0;
 }

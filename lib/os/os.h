@@ -81,8 +81,11 @@ struct files_owner {
 	bool (*owns)(const struct files_owner *o, int fd);
 };
 
-/* Before files_end().  False: it cannot be noted; the call has to go on. */
-bool files_own(struct files_owner *o);
+/*
+ * Before files_end().  The owners' lock is that of a search as well, which ends as
+ * soon as a call has begun.
+ */
+void files_own(struct files_owner *o);
 /* After files_begin(), before any of its files is closed. */
 void files_disown(struct files_owner *o);
 /* A helper that shares it did not come to its end. */
@@ -245,6 +248,9 @@ void dents_open(struct dents *d, int fd, char *buf, size_t size);
 const struct dirent64 *dents_next(struct dents *d);
 /* The next that is a number; 0: there is none. */
 pid_t dents_pid(struct dents *d);
+/* fn for each number, from the beginning on; 1: it has said so. */
+int dents_numbers(int fd, char *buf, size_t size,
+		  int (*fn)(void *arg, pid_t nr), void *arg);
 /* The next one is there without a system call. */
 bool dents_in_hand(const struct dents *d);
 
@@ -321,6 +327,8 @@ struct helper {
 	/* Both written by the kernel; it clears "alive" at the end, and wakes us. */
 	pid_t pid;
 	uint32_t alive;
+	/* Its status, opened ahead by its owner, who closes it; 0: it is not. */
+	int status_fd;
 	/* fn has returned. */
 	bool finished;
 	/* The helper's to set: what it opens is in no table of the caller's. */
@@ -352,7 +360,16 @@ char state_of_process(pid_t pid);
 /* Is that one runnable?  Also true if it cannot be told. */
 bool process_runs(pid_t pid);
 bool helper_runs(const struct helper *h);
+/* So that nothing is opened for that later. */
+void helper_open_status(struct helper *h);
+void helper_close_status(struct helper *h);
 /* 0: it uses our memory no more; its parent has yet to wait for it. */
 int helper_gone(struct helper *h, int64_t until_ns);
+/* A helper that waits asks after its host as often as that. */
+#define HELPER_TICK_NS NSEC_PER_SEC
+/* In a helper only: it ends, and this does not return, if its host has gone. */
+void helper_needs_host(const struct helper *h);
+/* The same, and then a wait of a tick, unless *word is no longer that. */
+void helper_wait_tick(const struct helper *h, uint32_t *word, uint32_t value);
 
 #endif /* MRELEASE_OS_H */

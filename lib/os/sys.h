@@ -34,7 +34,7 @@
 #endif
 /* RESOLVE_CACHED of <linux/openat2.h>, Linux 5.12. */
 #define RESOLVE_CACHED_ 0x20
-/* Linux 5.11. */
+/* Linux 5.9. */
 #ifndef CLOSE_RANGE_UNSHARE
 #define CLOSE_RANGE_UNSHARE (1U << 1)
 #endif
@@ -217,6 +217,8 @@ static inline int sys_open_cached(int dir, const char *path, int flags)
 #define sys_kill(pid, sig)	   sys_int(sys2(SYS_kill, pid, sig))
 #define sys_getpid()		   sys_int(sys0(SYS_getpid))
 #define sys_getppid()		   sys_int(sys0(SYS_getppid))
+#define sys_geteuid()		   sys_int(sys0(SYS_geteuid))
+#define sys_capget(head, data)	   sys_int(sys2(SYS_capget, head, data))
 #define sys_exit(code)		   sys1(SYS_exit, code)
 #define sys_prctl(op, arg)	   sys_int(sys5(SYS_prctl, op, arg, 0, 0, 0))
 #define sys_futex(word, op, val, ts) \

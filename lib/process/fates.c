@@ -39,19 +39,42 @@ void objects_resolve(struct objects *o)
 	}
 }
 
-static void ask_handle(struct object *ob)
+struct handle {
+	uint32_t bytes;
+	int32_t type;
+	unsigned char f[sizeof(((struct object *)NULL)->handle)];
+};
+
+/*
+ * O_PATH will not do for the mount, but as the current directory.  That is ours in
+ * a helper.  In the caller's thread nobody is held, and the mount can be opened.
+ */
+static int open_handle(int mount_fd, const struct handle *fh, bool in_helper)
 {
-	struct {
-		uint32_t bytes;
-		int32_t type;
-		unsigned char f[sizeof(ob->handle)];
-	} fh = { .bytes = ob->handle_bytes, .type = ob->handle_type };
+	/* O_PATH: the close of a real open would drop the host's POSIX locks on it. */
+	int fd = sys_open_by_handle_at(mount_fd, fh, O_PATH);
+	cleanup_fd int real = -EBADF;
+
+	if (fd != -EBADF)
+		return fd;
+	if (in_helper) {
+		fd = sys_fchdir(mount_fd);
+		return fd < 0 ? fd :
+				sys_open_by_handle_at(AT_FDCWD, fh, O_PATH);
+	}
+	real = sys_openat(mount_fd, ".", O_RDONLY | O_DIRECTORY);
+	return real < 0 ? real : sys_open_by_handle_at(real, fh, O_PATH);
+}
+
+static void ask_handle(struct object *ob, bool in_helper)
+{
+	struct handle fh = { .bytes = ob->handle_bytes,
+			     .type = ob->handle_type };
 	cleanup_fd int fd = -EBADF;
 	struct statx stx;
 
 	memcpy(fh.f, ob->handle, sizeof(fh.f));
-	/* O_PATH: the close of a real open would drop the host's POSIX locks on it. */
-	fd = sys_open_by_handle_at(ob->mount_fd, &fh, O_PATH);
+	fd = open_handle(ob->mount_fd, &fh, in_helper);
 	if (fd == -ESTALE) {
 		ob->fate = OBJECT_GONE;
 		return;
@@ -88,13 +111,13 @@ static void ask_pins(const struct objects *o, struct object *ob)
 		ob->unsure = MIN(aside, ob->bytes);
 }
 
-static bool ask_one(const struct objects *o, struct object *ob)
+static bool ask_one(const struct objects *o, struct object *ob, bool in_helper)
 {
 	ob->left = 0;
 	if (ob->hugetlb)
 		hugetlb_ask(ob);
 	else if (ob->handle_bytes && ob->mount_fd >= 0)
-		ask_handle(ob);
+		ask_handle(ob, in_helper);
 	else
 		ob->fate = OBJECT_UNKNOWN;
 	ask_pins(o, ob);
@@ -105,14 +128,14 @@ static bool ask_one(const struct objects *o, struct object *ob)
 	       ob->in_use || ob->fate == OBJECT_UNKNOWN;
 }
 
-static bool ask_all(struct objects *o, bool *ret_pinned)
+static bool ask_all(struct objects *o, bool in_helper, bool *ret_pinned)
 {
 	bool settled = true;
 
 	*ret_pinned = false;
 	hugetlb_news(o);
 	for (unsigned int i = 0; i < o->nr; i++) {
-		settled = ask_one(o, &o->object[i]) && settled;
+		settled = ask_one(o, &o->object[i], in_helper) && settled;
 		*ret_pinned |= o->object[i].pinned;
 	}
 	return settled;
@@ -123,16 +146,17 @@ void objects_ask(struct objects *o, struct mappers *m, int64_t deadline_ns)
 	int64_t pause_ns = NSEC_PER_MSEC / 4, start = now_ns();
 	int64_t until = deadline_min(deadline_ns, start + ASK_NS);
 	int64_t pins_until = deadline_min(deadline_ns, start + PINS_NS);
+	bool in_helper = m && m->in_helper;
 
 	o->asked = true;
 	for (;;) {
-		bool pinned, settled = ask_all(o, &pinned);
+		bool pinned, settled = ask_all(o, in_helper, &pinned);
 		int64_t now = now_ns();
 
 		if (m && (settled || now >= start + SEARCH_AFTER_NS)) {
 			mappers_find(m, o, deadline_ns);
 			m = NULL;
-			settled = ask_all(o, &pinned);
+			settled = ask_all(o, in_helper, &pinned);
 		}
 		if (!m && (settled || now >= (pinned ? pins_until : until)))
 			break;

@@ -122,14 +122,17 @@ static int pid_of_dir(struct victim *v, int fd, pid_t *ret_pid)
 	return 0;
 }
 
-/* Before Linux 6.13.  -1: reaped.  0: not in our PID namespace. */
+/*
+ * Before Linux 6.13, by the descriptors of this thread, which may have some of its
+ * own.  -1: reaped.  0: not in our PID namespace.
+ */
 static int pid_by_fdinfo(int fd, pid_t *ret_pid)
 {
 	char path[64], buf[1024];
 	uint64_t flags;
 	long len;
 
-	path_number(path, "/proc/self/fdinfo/", fd, "");
+	path_number(path, "/proc/thread-self/fdinfo/", fd, "");
 	len = read_file(AT_FDCWD, path, buf, sizeof(buf));
 	if (len < 0)
 		return len == -ENOENT ? -EBADF : (int)len;
@@ -221,7 +224,7 @@ int victim_complete(struct victim *v)
  * address space has no users.  If the main thread has left the address space, its files
  * tell nothing, and those of a live thread are used.
  */
-static int open_handles(struct victim *v, const struct proc_stat *st)
+int victim_open_memory(struct victim *v, const struct proc_stat *st)
 {
 	/* The files of a zombie belong to root: an ordinary user gets EACCES, not ESRCH. */
 	if (st->state == 'Z' && st->threads > 1)
@@ -340,7 +343,7 @@ int victim_handles(struct victim *v)
 		return ret == -ESRCH ? victim_gone(v) : ret;
 	v->start_time = st.start_time;
 	v->start_stack = st.start_stack;
-	return open_handles(v, &st);
+	return victim_open_memory(v, &st);
 }
 
 /*

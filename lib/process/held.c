@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Pages that are in no page table any more, and not free: pinned for a device
- * or io_uring (FOLL_PIN).  The counters of the system are moved by every
- * process.  So frames are noted while they are mapped, and /proc/kpageflags says
- * afterwards what they are:
+ * or io_uring (FOLL_PIN), or with a reference that no counter shows: in a pipe
+ * (vmsplice(2)), or on its way to the network (MSG_ZEROCOPY).  The counters of the
+ * system are moved by every process.  So frames are noted while they are mapped,
+ * and /proc/kpageflags says afterwards what they are:
  *
  *	anonymous, in no page table	it has not been freed: that is when it
  *					ceases to be anonymous
@@ -13,6 +14,19 @@
  * But for the last few that a CPU has put aside to add them to the LRU lists: each
  * CPU keeps up to 31, anonymous and unmapped, until it adds more, which an idle one
  * does not.  A pinned page is on a list, as a rule; one of these is not.
+ *
+ * A frame that was freed can be allocated by a stranger, and looks held for the
+ * moment between its unmapping and its freeing:
+ *
+ *	we				a stranger
+ *					allocates the frame, maps it
+ *					exits: unmaps it
+ *	anonymous, in no page table
+ *					frees it
+ *
+ * So one look is not enough (verdict.c), and what was once seen not to be held is
+ * not asked again.  A page that stays in the swap cache may be the stranger's, too,
+ * and its memory is to be had: it counts as put aside.
  */
 #include <string.h>
 
@@ -22,6 +36,7 @@
 #define KPF_ANON       (1ULL << 12)
 #define KPF_SWAPBACKED (1ULL << 14)
 #define KPF_HUGE       (1ULL << 17)
+#define KPF_SWAPCACHE  (1ULL << 13)
 #define KPF_LRU	       (1ULL << 5)
 /* Of several pages: never put aside, and in older kernels not told of each page. */
 #define KPF_COMPOUND (1ULL << 15 | 1ULL << 16)
@@ -32,6 +47,8 @@ void held_init(struct held *h)
 {
 	h->flags_fd = h->counts_fd = -EBADF;
 	h->nr = 0;
+	h->members = 1;
+	h->every = 0;
 }
 
 void held_close(struct held *h)
@@ -41,7 +58,7 @@ void held_close(struct held *h)
 	h->nr = 0;
 }
 
-static bool held_open(struct held *h)
+bool held_open(struct held *h)
 {
 	if (h->flags_fd == -EBADF) {
 		h->flags_fd =
@@ -75,10 +92,24 @@ bool held_note(struct held *h, enum held_type type, uint64_t word,
 	return true;
 }
 
+void held_note_later(struct held *h, uint64_t word)
+{
+	uint64_t frame = word & PM_FRAME;
+
+	if (!frame || h->nr == MAX_HELD)
+		return;
+	h->frame[h->nr++] = (struct held_frame){
+		.frame = frame,
+		.type = HELD_SAMPLED,
+	};
+}
+
 static enum now what_is(const struct held *h, const struct held_frame *f)
 {
 	uint64_t flags, count;
 
+	if (!f->frame)
+		return FREE;
 	if (!read_word(h->flags_fd, f->frame, &flags))
 		return HELD;
 	if (f->type == HELD_OBJECT ?
@@ -88,10 +119,24 @@ static enum now what_is(const struct held *h, const struct held_frame *f)
 	/* Mapped: it was freed, and is somebody else's. */
 	if (read_word(h->counts_fd, f->frame, &count) && count)
 		return FREE;
+	/* Private huge pages of hugetlb have an entry of their own. */
+	if (f->type == HELD_SAMPLED && flags & KPF_HUGE)
+		return FREE;
+	if (f->type != HELD_OBJECT && flags & KPF_SWAPCACHE)
+		return PUT_ASIDE;
 	return flags & (KPF_LRU | KPF_COMPOUND | KPF_HUGE) ? HELD : PUT_ASIDE;
 }
 
-unsigned int held_count(const struct held *h, const struct held_row *row,
+static enum now look(struct held *h, struct held_frame *f)
+{
+	enum now now = what_is(h, f);
+
+	if (now == FREE)
+		f->frame = 0;
+	return now;
+}
+
+unsigned int held_count(struct held *h, const struct held_row *row,
 			enum held_type type, unsigned int *ret_noted,
 			unsigned int *ret_aside)
 {
@@ -100,12 +145,12 @@ unsigned int held_count(const struct held *h, const struct held_row *row,
 	*ret_noted = 0;
 	*ret_aside = 0;
 	for (unsigned int i = row->first; i < row->first + row->nr; i++) {
-		const struct held_frame *f = &h->frame[i];
+		struct held_frame *f = &h->frame[i];
 
 		if (f->type != type)
 			continue;
 		(*ret_noted)++;
-		switch (what_is(h, f)) {
+		switch (look(h, f)) {
 		case FREE:
 			break;
 		case PUT_ASIDE:
@@ -117,6 +162,16 @@ unsigned int held_count(const struct held *h, const struct held_row *row,
 		}
 	}
 	return nr;
+}
+
+bool held_any(struct held *h, const struct held_row *row, unsigned int few)
+{
+	unsigned int step = MAX(row->nr / few, 1u);
+	bool any = false;
+
+	for (unsigned int i = 0; i < row->nr; i += step)
+		any |= look(h, &h->frame[row->first + i]) != FREE;
+	return any;
 }
 
 uint64_t held_object(const struct held *h, unsigned int object,

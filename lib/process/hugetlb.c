@@ -22,7 +22,7 @@
 
 int hugetlb_watch(struct objects *o, const struct victim *v, const char *path)
 {
-	static const char fds[] = "/proc/self/fd/";
+	static const char fds[] = "/proc/thread-self/fd/";
 	char buf[128], digits[16];
 	unsigned int n = sizeof(digits), fd = v->dir_fd;
 	char *p;

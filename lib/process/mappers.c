@@ -43,15 +43,25 @@ static uint64_t inode_of(int dir_fd, const char *path)
 								 stx.stx_ino;
 }
 
+/* A file of the thread that is asked, as one of its process. */
+static void path_of(const struct mappers *m, char *path, const char *file)
+{
+	if (m->tid == m->at) {
+		path_number(path, "", m->at, file);
+		return;
+	}
+	path_number(path, "", m->at, "/task/");
+	path_number(path + strlen(path), "", m->tid, file);
+}
+
 /* The numbers of System V segments are those of a namespace. */
-static bool same_ipc(const struct mappers *m, pid_t pid,
-		     const struct object *ob)
+static bool same_ipc(const struct mappers *m, const struct object *ob)
 {
 	char path[64];
 
 	if (!ob->sysv)
 		return true;
-	path_number(path, "", pid, "/ns/ipc");
+	path_of(m, path, "/ns/ipc");
 	return inode_of(m->proc_fd, path) == ob->ipc_inode;
 }
 
@@ -64,7 +74,7 @@ static bool is_killed(const struct mappers *m, pid_t pid)
 	return status_read_path(m->proc_fd, path, &st) < 0 || st.killed;
 }
 
-static void look_at_line(struct mappers *m, pid_t pid, const struct mapping *l)
+static void look_at_line(struct mappers *m, const struct mapping *l)
 {
 	bool sysv = has_prefix(l->path, l->path_len, "/SYSV");
 
@@ -73,33 +83,53 @@ static void look_at_line(struct mappers *m, pid_t pid, const struct mapping *l)
 
 		if (!is_sought(ob) || ob->inode != l->inode ||
 		    ob->minor != l->minor || ob->major != l->major ||
-		    ob->sysv != sysv || !same_ipc(m, pid, ob))
+		    ob->sysv != sysv || !same_ipc(m, ob))
 			continue;
-		ob->holder = pid;
+		ob->holder = m->at;
 		/* One that is dying may be gone in a moment. */
-		ob->in_use = !is_killed(m, pid);
+		ob->in_use = !is_killed(m, m->at);
 	}
 }
 
-static void look_at(struct mappers *m, pid_t pid)
+/* False: that thread shows none. */
+static bool look_at_maps(struct mappers *m)
 {
 	char path[64];
 	const char *line;
 	struct lines l;
 	size_t len;
+	bool any = false;
 
-	path_number(path, "", pid, "/maps");
+	path_of(m, path, "/maps");
 	m->maps_fd = sys_openat(m->proc_fd, path, O_RDONLY);
 	if (m->maps_fd < 0)
-		return;
+		return false;
 	lines_open(&l, m->maps_fd, m->s->buf, sizeof(m->s->buf) / 2);
 	while (lines_next(&l, &line, &len)) {
 		struct mapping map;
 
+		any = true;
 		if (parse_mapping(line, len, &map) == 0 && !map.major)
-			look_at_line(m, pid, &map);
+			look_at_line(m, &map);
 	}
 	close_keep(&m->maps_fd);
+	return any;
+}
+
+/*
+ * The maps of a main thread that has exited are empty, or root's; its other
+ * threads have the process's all the same.
+ */
+static void look_at(struct mappers *m, pid_t pid)
+{
+	uint64_t pages = 0;
+
+	m->tid = pid;
+	if (look_at_maps(m))
+		return;
+	m->tid = user_besides(m->proc_fd, pid, &pages);
+	if (m->tid)
+		look_at_maps(m);
 }
 
 static bool is_skipped(const struct mappers *m, pid_t pid)

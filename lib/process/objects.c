@@ -8,6 +8,10 @@
 
 /* Pages of a mapping that are asked who else has them. */
 #define PROBES 16
+/* And so many mappings of one object. */
+#define MAX_PROBES 256
+/* Between two questions whether there is time left. */
+#define BUDGET_LINES 64
 
 void objects_init(struct objects *o)
 {
@@ -85,6 +89,14 @@ static void add_internal(struct objects *o, unsigned int flags)
  * The mount point, below the root of that process.  A directory above it may be
  * on a server that does not answer, and the walk through it sleeps so that SIGKILL
  * does not wake it.  The kernel knows the way to what is mounted, if it asks nobody.
+ *
+ * And the mount is not really opened, but named (O_PATH):
+ *
+ *	helper				a victim with fanotify(7) on the mount
+ *	holds it in its exit stop
+ *	open(): waits for its answer
+ *					stands: does not answer, and cannot
+ *					close its group
  */
 static int open_mount(const struct victim *v, const struct mount_line *m)
 {
@@ -102,11 +114,10 @@ static int open_mount(const struct victim *v, const struct mount_line *m)
 	root = sys_openat(v->dir_fd, "root", O_PATH | O_DIRECTORY);
 	if (root < 0)
 		return root;
-	fd = sys_open_cached(root, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+	fd = sys_open_cached(root, path, O_PATH | O_DIRECTORY);
 	/* Before Linux 5.12. */
 	if (fd == -ENOSYS || fd == -EINVAL || fd == -EPERM)
-		fd = sys_openat(root, path,
-				O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+		fd = sys_openat(root, path, O_PATH | O_DIRECTORY);
 	if (fd >= 0 &&
 	    (sys_statx(fd, "", AT_EMPTY_PATH, STATX_INO, &stx) < 0 ||
 	     stx.stx_dev_major != m->major || stx.stx_dev_minor != m->minor))
@@ -285,6 +296,9 @@ static void probe(struct object *ob, const struct victim *v,
 		ob->mappings += maps_probe(ob, v, m);
 		return;
 	}
+	if (ob->probes == MAX_PROBES)
+		return;
+	ob->probes++;
 	for (unsigned int i = 0; i < PROBES; i++) {
 		uint64_t at = pages * i / PROBES, word;
 
@@ -326,8 +340,11 @@ void objects_forget(struct objects *o, struct victim *v)
 	close_keep(&o->watch_fd);
 }
 
-void objects_collect(struct objects *o, struct victim *v, struct scratch *s)
+void objects_collect(struct objects *o, struct victim *v, struct scratch *s,
+		     const struct budget *b)
 {
+	unsigned int lines = 0;
+
 	const struct mrelease_entry *k = v->rep.kinds;
 	bool looked = false;
 	const char *line;
@@ -348,6 +365,11 @@ void objects_collect(struct objects *o, struct victim *v, struct scratch *s)
 
 		/* Set by the first line: an exited process has none, and nothing is known. */
 		v->linked = true;
+		/* Somebody waits for the kill; what is left cannot be told. */
+		if (!(++lines % BUDGET_LINES) && budget_spent(b)) {
+			o->more = true;
+			return;
+		}
 		if (parse_mapping(line, len, &m) < 0 || m.major ||
 		    (!m.inode && !named(&m, "/SYSV")))
 			continue;

@@ -12,6 +12,7 @@
 
 struct victim;
 struct scratch;
+struct budget;
 
 #define MAX_OBJECTS 512
 #define MAX_LINKS   4096
@@ -27,10 +28,12 @@ enum object_fate {
 
 /* held.c: pages that are in no page table any more, and may not be free */
 
-#define MAX_HELD 1024
+#define MAX_HELD 2048
 
 enum held_type {
 	HELD_ANON,
+	/* The same, of a process that has pinned nothing. */
+	HELD_SAMPLED,
 	/* Anonymous too, of hugetlb. */
 	HELD_HUGE,
 	/* Of an object of shmem. */
@@ -50,6 +53,12 @@ struct held {
 	int flags_fd;
 	int counts_fd;
 	uint32_t nr;
+	/* Processes that share the room for samples; and the one at hand: */
+	uint32_t members;
+	/* every such page is noted, of so many met, up to so many (pins.c). */
+	uint32_t every;
+	uint32_t met;
+	uint32_t end;
 	struct held_frame frame[MAX_HELD];
 };
 
@@ -65,10 +74,15 @@ void held_close(struct held *h);
 /* Of this word of pagemap; false: frames are not shown, or there is no room. */
 bool held_note(struct held *h, enum held_type type, uint64_t word,
 	       uint64_t bytes, unsigned int object);
-/* How many are held, of so many that were noted. */
-unsigned int held_count(const struct held *h, const struct held_row *row,
+/* The same, and nothing is read or opened for it. */
+void held_note_later(struct held *h, uint64_t word);
+bool held_open(struct held *h);
+/* How many are held, of so many that were noted; one that was not never is again. */
+unsigned int held_count(struct held *h, const struct held_row *row,
 			enum held_type type, unsigned int *ret_noted,
 			unsigned int *ret_aside);
+/* Some are held or put aside, of so many at equal distances. */
+bool held_any(struct held *h, const struct held_row *row, unsigned int few);
 /* The bytes of one object. */
 uint64_t held_object(const struct held *h, unsigned int object,
 		     unsigned int *ret_noted, uint64_t *ret_aside);
@@ -85,6 +99,8 @@ struct object {
 	uint32_t mappings;
 	uint64_t probe_offset;
 	uint64_t probe_frame;
+	/* Mappings in which no such page was found. */
+	unsigned int probes;
 	bool hugetlb;
 	bool sysv;
 	bool linked;
@@ -108,6 +124,7 @@ struct object {
 	/* bytes are known; or else what its owners can have of it, at most. */
 	bool sized;
 	uint64_t guess;
+	/* A memfd; or O_PATH of the mount point. */
 	int mount_fd;
 	uint32_t handle_bytes;
 	int32_t handle_type;
@@ -151,7 +168,8 @@ void objects_close(struct objects *o);
 /* One of the files that it closes. */
 bool objects_have_fd(const struct objects *o, int fd);
 /* While its address space is whole: what of such it maps. */
-void objects_collect(struct objects *o, struct victim *v, struct scratch *s);
+void objects_collect(struct objects *o, struct victim *v, struct scratch *s,
+		     const struct budget *b);
 /* Of the only victim: it is to be looked at anew. */
 void objects_forget(struct objects *o, struct victim *v);
 /* All victims are known: who else maps each of them? */

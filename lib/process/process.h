@@ -192,6 +192,8 @@ int victim_parent(int pidfd, pid_t *ret_ppid);
 int victim_identify(struct victim *v, int pidfd, const struct self *self);
 /* What the release needs; may wait for it, in an execve() of its. */
 int victim_handles(struct victim *v);
+/* Of these, those that need its memory, once it has told its state. */
+int victim_open_memory(struct victim *v, const struct proc_stat *st);
 /* Once they are open: what it has, or that it has nothing any more. */
 void victim_measure_opened(struct victim *v);
 /* Both. */
@@ -214,7 +216,7 @@ int victim_list_threads(struct victim *v);
  * may have been reused since it was read; a tracee keeps its number, dead or alive.
  */
 bool victim_has_thread(struct victim *v, pid_t tid);
-/* Use the directory of a live thread instead of the main thread's, if there is one. */
+/* Use the directory of a thread that has the memory, instead of the main thread's. */
 void victim_use_live_thread(struct victim *v);
 void victim_close(struct victim *v);
 /* One of the files that victim_close() closes. */
@@ -276,6 +278,22 @@ int threads_since(const struct victim *v, const struct tids *tids,
 bool threads_has(const struct victim *v, pid_t tid);
 /* All of them have come to the end of their exit, waited for or not. */
 bool threads_all_dead(struct victim *v, struct scratch *s);
+
+/*
+ * users.c: which thread of a process has its memory, where not all have.  Waits
+ * for nobody.
+ */
+
+/* Of the victim's threads, and how many pages are mapped there; 0: none. */
+pid_t user_of(const struct victim *v, uint64_t *ret_pages);
+/* A thread of pid in memory of that size (0: any size, told then); 0: none. */
+pid_t user_in(int proc_fd, pid_t pid, uint64_t *pages);
+/* The same, once it is known that the main thread has left it. */
+pid_t user_besides(int proc_fd, pid_t pid, uint64_t *pages);
+/* The same of the threads in this list. */
+pid_t user_listed(int task_fd, uint64_t *pages);
+/* The letter of "State:" of one that has it; 0: it cannot be told. */
+char user_state(pid_t pid);
 
 /* kin.c */
 
@@ -342,11 +360,12 @@ bool budget_spent(const struct budget *b);
 /*
  * Before anything of it is unmapped: what of its anonymous memory nobody else
  * maps.  A glance is a small sample; a count reads more where that finds
- * shared pages.
+ * shared pages.  Of its pages frames are noted (pins.c), if o is not NULL.
  */
-void account_glance(struct victim *v, struct scratch *s,
+void account_glance(struct victim *v, struct objects *o, struct scratch *s,
 		    const struct budget *b);
-void account_count(struct victim *v, struct scratch *s, const struct budget *b);
+void account_count(struct victim *v, struct objects *o, struct scratch *s,
+		   const struct budget *b);
 /* After a glance: read more; if it has kin, compare what is shared. */
 void account_compare(struct victim *v, struct scratch *s, struct kin *kin,
 		     const struct budget *b);
@@ -387,8 +406,9 @@ struct mappers {
 	int proc_fd;
 	int maps_fd;
 	unsigned int round;
-	/* Who is asked, and those that did not answer. */
+	/* Who is asked, by which thread, and those that did not answer. */
 	pid_t at;
+	pid_t tid;
 	pid_t stuck[8];
 	unsigned int nr_stuck;
 };
@@ -424,8 +444,19 @@ void pins_note(struct objects *o, struct victim *v);
 void pins_note_object(struct objects *o, struct object *ob,
 		      const struct victim *v, const struct mapping *m);
 /* Of its bytes of a kind, what is held after its exit; UINT64_MAX: cannot tell. */
-uint64_t pins_held(const struct objects *o, const struct victim *v,
+uint64_t pins_held(struct objects *o, const struct victim *v,
 		   enum held_type type, uint64_t bytes, uint64_t *ret_unsure);
+
+/*
+ * Of a process without them, and so many bytes, in so many words of pagemap at
+ * most: frames are noted of the words that are handed over then.
+ */
+void pins_sample(struct objects *o, struct victim *v, uint64_t bytes,
+		 uint64_t words);
+void pins_sample_word(struct objects *o, struct victim *v, uint64_t word);
+/* What of its bytes is held by references of others; 0, too, if it cannot be told. */
+uint64_t pins_referenced(struct objects *o, const struct victim *v,
+			 uint64_t bytes, uint64_t *ret_unsure);
 
 /* claim.c: of several releases of a process, one reports its memory */
 

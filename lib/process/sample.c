@@ -52,6 +52,8 @@ struct window {
 /* One pass over an address space. */
 struct pass {
 	struct victim *v;
+	/* Frames are noted there; or NULL. */
+	struct objects *objects;
 	struct window window;
 	/* Shared pages are compared with those of its kin; or NULL. */
 	struct kin *kin;
@@ -220,7 +222,11 @@ static int read_cluster(struct pass *p, uint64_t start, uint64_t end)
 		if (!(words[i] & PM_PRESENT) || words[i] & PM_FILE)
 			continue;
 		anon++;
-		exclusive += !!(words[i] & PM_EXCLUSIVE);
+		if (!(words[i] & PM_EXCLUSIVE))
+			continue;
+		exclusive++;
+		if (p->objects)
+			pins_sample_word(p->objects, p->v, words[i]);
 	}
 	if (exclusive < anon)
 		anon -= MIN(anon - exclusive,
@@ -412,18 +418,24 @@ static void note_exclusive(struct victim *v, uint64_t anon,
 }
 
 /* 1: a longer look may tell more. */
-static int glance(struct victim *v, struct scratch *s, const struct budget *b)
+static int glance(struct victim *v, struct objects *o, struct scratch *s,
+		  const struct budget *b)
 {
 	uint64_t anon = all_anon(v);
 	struct pass p = {
 		.v = v,
+		.objects = o,
 		.nr = FEW_CLUSTERS,
 		.width = NARROW,
 		.budget = b,
 	};
 	struct exclusive e = { 0 };
-	int ret = anon ? run_pass(&p, s, anon) : 0;
+	int ret = 0;
 
+	if (o)
+		pins_sample(o, v, anon, FEW_CLUSTERS * NARROW);
+	if (anon)
+		ret = run_pass(&p, s, anon);
 	v->counted = ret == 0;
 	if (ret < 0)
 		return ret;
@@ -440,15 +452,17 @@ static void end_count(struct victim *v, struct scratch *s)
 	account_total(&v->rep);
 }
 
-void account_glance(struct victim *v, struct scratch *s, const struct budget *b)
+void account_glance(struct victim *v, struct objects *o, struct scratch *s,
+		    const struct budget *b)
 {
-	glance(v, s, b);
+	glance(v, o, s, b);
 	end_count(v, s);
 }
 
-void account_count(struct victim *v, struct scratch *s, const struct budget *b)
+void account_count(struct victim *v, struct objects *o, struct scratch *s,
+		   const struct budget *b)
 {
-	if (glance(v, s, b) > 0)
+	if (glance(v, o, s, b) > 0)
 		account_compare(v, s, NULL, b);
 	end_count(v, s);
 }

@@ -40,22 +40,27 @@ int victim_open_hands_off(struct victim *v, pid_t pid, const struct self *self,
 	victim_inode(v);
 	if (claim)
 		victim_claim(v, self);
-	victim_measure(v);
+	/* Its main thread has no memory any more: that of another one. */
+	if (victim_measure(v) == -ESRCH) {
+		victim_use_live_thread(v);
+		victim_measure(v);
+	}
 	return 0;
 }
 
 int victim_open_late(struct victim *v)
 {
 	struct proc_stat st;
+	int ret;
 
 	v->stat_fd = sys_openat(v->dir_fd, "stat", O_RDONLY);
 	if (v->stat_fd < 0 || victim_stat(v, &st) < 0)
 		return -ESRCH;
 	v->start_time = st.start_time;
 	v->start_stack = st.start_stack;
-	v->pagemap_fd = sys_openat(v->dir_fd, "pagemap", O_RDONLY);
-	if (v->pagemap_fd < 0)
-		return v->pagemap_fd;
+	ret = victim_open_memory(v, &st);
+	if (ret < 0 || v->pagemap_fd < 0)
+		return ret < 0 ? ret : v->pagemap_fd;
 	v->hands_off = false;
 	return victim_complete(v);
 }

@@ -272,40 +272,28 @@ bool threads_all_dead(struct victim *v, struct scratch *s)
 	       whole;
 }
 
-/* The directory of a live thread other than the main one. */
-static int open_live_thread(struct victim *v, int dir_fd)
-{
-	char list[4096], path[32], buf[1024];
-	struct proc_stat st;
-	struct dents d;
-	pid_t tid;
-	long n;
-
-	sys_lseek(v->task_fd, 0, SEEK_SET);
-	dents_open(&d, v->task_fd, list, sizeof(list));
-	while ((tid = dents_pid(&d))) {
-		if (tid == v->pid)
-			continue;
-		path_number(path, "", tid, "/stat");
-		n = read_file(v->task_fd, path, buf, sizeof(buf));
-		if (n <= 0 || parse_stat(buf, n, &st) < 0 || st.state == 'Z' ||
-		    st.state == 'X')
-			continue;
-		v->tid = tid;
-		path_number(path, "task/", tid, "");
-		return sys_openat(dir_fd, path, O_PATH | O_DIRECTORY);
-	}
-	return -ESRCH;
-}
-
+/*
+ * Of a thread that has the memory, not of any that is no zombie: one that is past
+ * its exit_mm() and still closes files shows as little as the main thread.
+ */
 void victim_use_live_thread(struct victim *v)
 {
+	uint64_t pages = 0;
+	char path[32];
+	pid_t tid;
 	int fd;
 
-	v->task_fd = sys_openat(v->dir_fd, "task", O_RDONLY | O_DIRECTORY);
-	fd = v->task_fd < 0 ? v->task_fd : open_live_thread(v, v->dir_fd);
+	if (v->task_fd < 0)
+		v->task_fd =
+			sys_openat(v->dir_fd, "task", O_RDONLY | O_DIRECTORY);
+	tid = v->task_fd < 0 ? 0 : user_listed(v->task_fd, &pages);
+	if (!tid || tid == v->pid)
+		return;
+	path_number(path, "task/", tid, "");
+	fd = sys_openat(v->dir_fd, path, O_PATH | O_DIRECTORY);
 	if (fd < 0)
 		return;
+	v->tid = tid;
 	close_keep(&v->dir_fd);
 	close_keep(&v->status_fd);
 	v->dir_fd = fd;

@@ -7,6 +7,12 @@
  * mappings are gone.  Pages that are dirty, or that others map, stay:
  * the kernel's own rule.
  *
+ * To open a file can be to wait for the victim, if it watches the file with
+ * fanotify(7), and while it is held it answers nobody.  So the tracer of one process
+ * has it opened by another (second.c), and gives that up.  Workers of a group only
+ * name the files (O_PATH), and open them when the member is let go.  In the
+ * caller's table they would not: nothing marks such a file as ours (files.c).
+ *
  * Only files of devices that are local are opened (local.c).
  */
 #include <linux/stat.h>
@@ -14,6 +20,8 @@
 #include <sys/mman.h>
 
 #include "release/release.h"
+
+#define READ_ONLY (O_RDONLY | O_NONBLOCK | O_NOCTTY)
 
 static void hex(char **p, uint64_t n)
 {
@@ -25,7 +33,8 @@ static void hex(char **p, uint64_t n)
 		*(*p)++ = "0123456789abcdef"[n >> shift & 15];
 }
 
-static int open_mapping(const struct victim *v, const struct mapping *m)
+static int open_mapping(struct release *r, const struct victim *v,
+			const struct mapping *m)
 {
 	char path[64] = "map_files/";
 	char *p = path + strlen(path);
@@ -39,14 +48,16 @@ static int open_mapping(const struct victim *v, const struct mapping *m)
 	if (sys_statx(v->dir_fd, path, 0, STATX_TYPE, &stx) < 0 ||
 	    (stx.stx_mode & S_IFMT) != S_IFREG)
 		return -EINVAL;
-	return sys_openat(v->dir_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	if (r->cache->later)
+		return sys_openat(v->dir_fd, path, O_PATH);
+	return second_open(r, v, path, READ_ONLY);
 }
 
 /*
  * Linux before 6.5, and for an overlay's file: a mapping of our own, and which
  * of it is resident.
  */
-static int64_t cached_by_mincore(const struct cache_range *r)
+static int64_t cached_by_mincore(const struct cache_range *r, int fd)
 {
 	const uint64_t page = getpagesize(), chunk = 4096 * page;
 	unsigned char vec[4096];
@@ -54,7 +65,7 @@ static int64_t cached_by_mincore(const struct cache_range *r)
 
 	for (uint64_t off = 0; off < r->len; off += chunk) {
 		uint64_t n = MIN(r->len - off, chunk);
-		long p = sys6(SYS_mmap, 0, n, PROT_READ, MAP_SHARED, r->fd,
+		long p = sys6(SYS_mmap, 0, n, PROT_READ, MAP_SHARED, fd,
 			      r->offset + off);
 		long ret;
 
@@ -72,19 +83,20 @@ static int64_t cached_by_mincore(const struct cache_range *r)
 }
 
 /* Bytes of the range that are in the page cache. */
-static int64_t cached(const struct cache_range *r)
+static int64_t cached(const struct cache_range *r, int fd)
 {
 	uint64_t range[2] = { r->offset, r->len };
 	uint64_t stat[5];
 
-	if (!r->overlay && sys_cachestat(r->fd, range, stat) == 0)
+	if (!r->overlay && sys_cachestat(fd, range, stat) == 0)
 		return (int64_t)(stat[0] * getpagesize());
-	return cached_by_mincore(r);
+	return cached_by_mincore(r, fd);
 }
 
-static void add_mapping(struct cache *c, struct victim *v,
+static void add_mapping(struct release *rel, struct victim *v,
 			const struct mapping *m, bool overlay)
 {
+	struct cache *c = rel->cache;
 	struct cache_range *r = &c->ranges[c->nr];
 	int fd = -EBADF;
 
@@ -99,7 +111,7 @@ static void add_mapping(struct cache *c, struct victim *v,
 			fd = c->ranges[i].fd;
 	r->owner = fd < 0;
 	if (fd < 0)
-		fd = open_mapping(v, m);
+		fd = open_mapping(rel, v, m);
 	if (fd < 0) {
 		v->rep.notes |= MRELEASE_NOTE_CACHE_PARTIAL;
 		return;
@@ -113,7 +125,7 @@ static void add_mapping(struct cache *c, struct victim *v,
 	r->len = m->end - m->start;
 	c->nr++;
 	if (c->by_kernel)
-		r->before = cached(r);
+		r->before = cached(r, fd);
 }
 
 /* shmem and the like: not page cache that could be evicted. */
@@ -130,8 +142,9 @@ static bool is_memory(const struct mapping *m)
 }
 
 /* While the address space is there: which files, and which parts of them. */
-void cache_open(struct cache *c, struct victim *v, struct scratch *s)
+void cache_open(struct release *r, struct victim *v, struct scratch *s)
 {
+	struct cache *c = r->cache;
 	const size_t half = sizeof(s->buf) / 2;
 	const char *line;
 	struct lines l;
@@ -152,7 +165,7 @@ void cache_open(struct cache *c, struct victim *v, struct scratch *s)
 			continue;
 		is = local_device(&c->local, m.major, m.minor, s->buf, half);
 		if (is != LOCAL_NO)
-			add_mapping(c, v, &m, is == LOCAL_OVERLAY);
+			add_mapping(r, v, &m, is == LOCAL_OVERLAY);
 		else if (!is_memory(&m))
 			v->rep.notes |= MRELEASE_NOTE_CACHE_PARTIAL;
 	}
@@ -160,21 +173,36 @@ void cache_open(struct cache *c, struct victim *v, struct scratch *s)
 		v->rep.notes |= MRELEASE_NOTE_CACHE_PARTIAL;
 }
 
-/* Once the mappings are gone. */
+static void evict(struct cache_range *r, bool by_kernel, int fd,
+		  struct victim *v)
+{
+	int64_t before = by_kernel ? r->before : cached(r, fd), after;
+
+	if (!by_kernel)
+		sys_fadvise(fd, r->offset, r->len, POSIX_FADV_DONTNEED);
+	after = cached(r, fd);
+	if (before < 0 || after < 0)
+		v->rep.notes |= MRELEASE_NOTE_CACHE_PARTIAL;
+	else if (before > after)
+		v->rep.cache_evicted_bytes += before - after;
+}
+
 void cache_evict(struct cache *c, struct victim *v)
 {
+	cleanup_fd int file = -EBADF;
+	int of = -EBADF;
+
 	for (unsigned int i = 0; i < c->nr; i++) {
 		struct cache_range *r = &c->ranges[i];
-		int64_t before = c->by_kernel ? r->before : cached(r), after;
+		char path[64];
 
-		if (!c->by_kernel)
-			sys_fadvise(r->fd, r->offset, r->len,
-				    POSIX_FADV_DONTNEED);
-		after = cached(r);
-		if (before < 0 || after < 0)
-			v->rep.notes |= MRELEASE_NOTE_CACHE_PARTIAL;
-		else if (before > after)
-			v->rep.cache_evicted_bytes += before - after;
+		if (c->later && r->fd != of) {
+			close_keep(&file);
+			path_number(path, "/proc/self/fd/", r->fd, "");
+			file = sys_openat(AT_FDCWD, path, READ_ONLY);
+			of = r->fd;
+		}
+		evict(r, c->by_kernel, c->later ? file : r->fd, v);
 	}
 	cache_close(c);
 }

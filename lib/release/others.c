@@ -28,7 +28,6 @@
  * all are compared again.
  */
 #include <dirent.h>
-#include <linux/stat.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -41,111 +40,6 @@
 #define MAX_KCMP (64 * 1024)
 /* Of a group's buffer: for a listing; the rest is a set of sizes. */
 #define LIST_BYTES (32 * 1024)
-
-/* Pages of mappings; 0: no address space. */
-static uint64_t statm_pages(int dir_fd, const char *path)
-{
-	char buf[128];
-	const char *p = buf;
-	uint64_t pages;
-	long len = read_file(dir_fd, path, buf, sizeof(buf));
-
-	return len <= 0 || parse_u64(&p, buf + len, &pages) < 0 ? 0 : pages;
-}
-
-struct task_look {
-	int task_fd;
-	/* 0: any number that is not 0. */
-	uint64_t pages;
-	pid_t tid;
-};
-
-static int task_look(struct task_look *l, pid_t tid)
-{
-	char path[64];
-	uint64_t pages;
-
-	path_number(path, "", tid, "/statm");
-	pages = statm_pages(l->task_fd, path);
-	if (!pages || (l->pages && pages != l->pages))
-		return 0;
-	l->pages = pages;
-	l->tid = tid;
-	return 1;
-}
-
-/* fn for each number in a directory of /proc; 1: it has said so. */
-static int numbers(int fd, char *buf, size_t size,
-		   int (*fn)(void *arg, pid_t nr), void *arg)
-{
-	struct dents d;
-	pid_t nr;
-
-	sys_lseek(fd, 0, SEEK_SET);
-	dents_open(&d, fd, buf, size);
-	while ((nr = dents_pid(&d)))
-		if (fn(arg, nr))
-			return 1;
-	return d.error;
-}
-
-static int task_fn(void *arg, pid_t tid)
-{
-	return task_look(arg, tid);
-}
-
-pid_t user_of(const struct victim *v, uint64_t *ret_pages)
-{
-	struct task_look l = { .task_fd = v->task_fd };
-	char path[64], buf[2048];
-
-	for (unsigned int i = 0; i < v->nr_pins; i++) {
-		if (!v->pins[i])
-			continue;
-		path_number(path, "/proc/", v->pins[i], "/statm");
-		*ret_pages = statm_pages(AT_FDCWD, path);
-		if (*ret_pages)
-			return v->pins[i];
-	}
-	*ret_pages = v->dir_fd < 0 ? 0 : statm_pages(v->dir_fd, "statm");
-	if (*ret_pages)
-		return v->tid;
-	/* Its main thread has left the memory, and another one has not. */
-	if (v->task_fd >= 0)
-		numbers(v->task_fd, buf, sizeof(buf), task_fn, &l);
-	*ret_pages = l.pages;
-	return l.tid;
-}
-
-pid_t user_in(int proc_fd, pid_t pid, uint64_t *pages)
-{
-	struct task_look l = { .pages = *pages };
-	cleanup_fd int task_fd = -EBADF;
-	char path[64], buf[2048];
-	uint64_t found;
-	struct statx stx;
-
-	path_number(path, "", pid, "/statm");
-	found = statm_pages(proc_fd, path);
-	if (found && *pages && found != *pages)
-		return 0;
-	if (found) {
-		*pages = found;
-		return pid;
-	}
-	/* A thread of the kernel, a zombie, or a dead leader of live threads. */
-	path_number(path, "", pid, "/task");
-	if (sys_statx(proc_fd, path, 0, STATX_NLINK, &stx) < 0 ||
-	    stx.stx_nlink <= 3)
-		return 0;
-	task_fd = sys_openat(proc_fd, path, O_RDONLY | O_DIRECTORY);
-	if (task_fd < 0)
-		return 0;
-	l.task_fd = task_fd;
-	numbers(task_fd, buf, sizeof(buf), task_fn, &l);
-	*pages = l.pages;
-	return l.tid;
-}
 
 /* One release: who else there is. */
 struct others {
@@ -251,7 +145,8 @@ static int look(struct others *o)
 		/* Then nothing is reaped, either. */
 		if (!o->tid)
 			return 0;
-		ret = numbers(o->proc_fd, s->buf, sizeof(s->buf), look_at, o);
+		ret = dents_numbers(o->proc_fd, s->buf, sizeof(s->buf), look_at,
+				    o);
 		if (ret < 0)
 			return ret;
 		user_of(o->v, &after);
@@ -393,6 +288,6 @@ void others_look(struct release *r, struct victim **victims, size_t nr)
 	}
 	if (proc_fd < 0)
 		return;
-	numbers(proc_fd, r->scratch->buf, LIST_BYTES, look_at_many, &m);
+	dents_numbers(proc_fd, r->scratch->buf, LIST_BYTES, look_at_many, &m);
 	look_again(&m);
 }

@@ -132,6 +132,9 @@ static int get_ready(struct release *r, struct victim *v,
 
 static void get_hold(struct release *r, struct victim *v)
 {
+	/* To open them may be to wait for the victim: before it is held. */
+	if (r->cache)
+		cache_open(r, v, r->scratch);
 	if (r->in_helper && !(r->opts.flags & MRELEASE_NO_PIN) &&
 	    pin_seize(v, r->scratch) == 0) {
 		v->rep.stage = MRELEASE_STAGE_PINNED;
@@ -141,8 +144,6 @@ static void get_hold(struct release *r, struct victim *v)
 	}
 	if (!r->series)
 		threads_note(v, r->tids, r->scratch);
-	if (r->cache)
-		cache_open(r->cache, v, r->scratch);
 	/* If the victim is gone, its number may be a stranger's. */
 	if (r->opts.flags & MRELEASE_KILL_SHARERS &&
 	    victim_signal(v, 0) != -ESRCH)
@@ -208,7 +209,7 @@ void release_catch_up(struct release *r, struct victim *v)
 	if (v->last.state == 'R' && pin_stands(v, now_ns() + STAND_NS))
 		v->last.state = 't';
 	if (r->cache)
-		cache_open(r->cache, v, r->scratch);
+		cache_open(r, v, r->scratch);
 }
 
 int release_hold(struct release *r, struct victim *v, bool *ret_late)

@@ -217,6 +217,21 @@ static int64_t exit_deadline(const struct release *r, const struct victim *v)
 	return deadline_min(r->deadline_ns, now_ns() + DEFAULT_EXIT_WAIT_NS);
 }
 
+/* For as long as there is a caller: no signal may tell of its death (helper.c). */
+static int wait_by_ticks(const struct release *r, const struct victim *v,
+			 int64_t deadline_ns)
+{
+	for (;;) {
+		int64_t next = now_ns() + HELPER_TICK_NS;
+		int ret = victim_wait_exit(v, deadline_min(next, deadline_ns));
+
+		if (ret || next >= deadline_ns)
+			return ret;
+		if (r->in_helper)
+			helper_needs_host(r->in_helper);
+	}
+}
+
 static int wait_exit(struct release *r, struct victim *v)
 {
 	int64_t pause_ns = 4 * NSEC_PER_MSEC;
@@ -230,7 +245,7 @@ static int wait_exit(struct release *r, struct victim *v)
 			break;
 		pause_ns = MIN(pause_ns * 2, 50 * NSEC_PER_MSEC);
 	}
-	return victim_wait_exit(v, exit_deadline(r, v));
+	return wait_by_ticks(r, v, exit_deadline(r, v));
 }
 
 void release_wait_exit(struct release *r, struct victim *v)

@@ -47,10 +47,6 @@ bool robust_matters(struct release *r, const struct victim *v);
 
 /* 0: it may be reaped.  -EBUSY: that would take the list of another one. */
 int others_settle(struct release *r, struct victim *v);
-/* One of its threads that has the memory, and what is mapped there; 0: none. */
-pid_t user_of(const struct victim *v, uint64_t *ret_pages);
-/* A thread of pid in memory of that size (0: any size, told then); 0: none. */
-pid_t user_in(int proc_fd, pid_t pid, uint64_t *pages);
 /* Once for many victims: which of them are nobody else's (v->alone)? */
 void others_look(struct release *r, struct victim **victims, size_t nr);
 
@@ -68,6 +64,8 @@ enum second_order {
 	SECOND_REAP,
 	SECOND_STOP,
 	SECOND_READ,
+	SECOND_CPUS,
+	SECOND_OPEN,
 };
 
 /* What it reads, and where to: it may be written long after nobody waits. */
@@ -75,6 +73,10 @@ struct second_read {
 	pid_t tid;
 	unsigned int nr;
 	struct iovec remote[MANY_THREADS];
+	/* Or what it opens, below the victim's directory. */
+	int dir_fd;
+	int flags;
+	char path[64];
 	struct robust_head head[MANY_THREADS];
 	long ret;
 };
@@ -84,6 +86,11 @@ void release_start_second(struct release *r, struct victim *v);
 /* Where there is one: it begins. */
 void second_reaps(struct release *r);
 void second_stop(struct release *r);
+/* cpus_online(), 0 where it cannot be told; a tracer does not open the file itself. */
+unsigned int second_cpus(struct release *r);
+/* A file that the victim may watch: a tracer has it opened, and not for long. */
+int second_open(struct release *r, const struct victim *v, const char *path,
+		int flags);
 /*
  * Heads of robust lists, by the number of a thread (many) or through mem (one, 0
  * for the number); bytes, or -errno.  A tracer never sleeps in it for good:
@@ -163,6 +170,7 @@ enum local_is local_device(struct local *l, uint32_t major, uint32_t minor,
 /* cache.c */
 
 struct cache_range {
+	/* O_PATH, to be opened later; or open. */
 	int fd;
 	bool owner;
 	uint32_t major;
@@ -179,12 +187,15 @@ struct cache_range {
 struct cache {
 	/* Evicted by the reaping itself (series.c), or by us afterwards. */
 	bool by_kernel;
+	/* Files are opened when they are evicted: the table is our own. */
+	bool later;
 	struct local local;
 	unsigned int nr;
 	struct cache_range ranges[1024];
 };
 
-void cache_open(struct cache *c, struct victim *v, struct scratch *s);
+void cache_open(struct release *r, struct victim *v, struct scratch *s);
+/* Once the mappings are gone; later: and it is let go, since this may wait for it. */
 void cache_evict(struct cache *c, struct victim *v);
 void cache_close(struct cache *c);
 
@@ -212,6 +223,8 @@ void verdict_add(struct mrelease_report *rep, const struct mrelease_report *m);
 int opts_check(const struct mrelease_opts *in, struct mrelease_opts *out);
 void report_out(const struct mrelease_report *in, struct mrelease_report *out);
 int report_error(int error, struct mrelease_report *out);
+/* Of a struct that the caller has filled in: more is a size that was not set. */
+#define STRUCT_MAX 4096
 bool report_ok(const struct mrelease_report *out);
 
 /* release.c */
@@ -232,6 +245,11 @@ enum killer {
 	KILLER_NOBODY,
 	KILLER_HELPER,
 	KILLER_CALLER,
+};
+
+struct credentials {
+	uid_t euid;
+	uint64_t effective;
 };
 
 struct release {
@@ -265,6 +283,7 @@ struct release {
 	struct helper helper;
 	/* enum standby, a futex: that helper was started ahead (standby.c). */
 	uint32_t standby;
+	struct credentials standby_as;
 	/* Does the release have that process for another victim?  NULL: no. */
 	bool (*has_victim)(const void *group, pid_t pid);
 	const void *group;
@@ -295,8 +314,8 @@ struct release {
 	bool traces;
 	/* Robust lists are only looked at: nobody is waited for. */
 	bool look_only;
-	/* We run in a helper of our own: may trace, may change affinity. */
-	bool in_helper;
+	/* That we run in, and so may trace and change affinity; NULL: none. */
+	const struct helper *in_helper;
 	/* Pins belong to another process: ask it. */
 	int (*unpin)(struct release *r, struct victim *v, unsigned int pin);
 	/* Workers of a group that live, a bit each; NULL: there are none. */

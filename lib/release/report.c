@@ -7,6 +7,9 @@
 
 #include "release/release.h"
 
+_Static_assert(sizeof(struct mrelease_report) <= STRUCT_MAX / 2,
+	       "room for later members");
+
 int opts_check(const struct mrelease_opts *in, struct mrelease_opts *out)
 {
 	const uint32_t known = MRELEASE_EVICT_CACHE | MRELEASE_NO_PIN |
@@ -18,7 +21,8 @@ int opts_check(const struct mrelease_opts *in, struct mrelease_opts *out)
 	out->size = sizeof(*out);
 	if (!in)
 		return 0;
-	if (in->size < offsetof(struct mrelease_opts, reserved))
+	if (in->size < offsetof(struct mrelease_opts, reserved) ||
+	    in->size > STRUCT_MAX)
 		return -EINVAL;
 	/* A newer caller's members must be zero: we would ignore them. */
 	for (size_t i = sizeof(*out); i < in->size; i++)
@@ -32,10 +36,13 @@ int opts_check(const struct mrelease_opts *in, struct mrelease_opts *out)
 	return 0;
 }
 
-/* Shorter than that of 0.2, or no size at all: somebody else's memory. */
+/*
+ * Shorter than that of 0.2, or a size that was not set: somebody else's memory would
+ * be written to.
+ */
 bool report_ok(const struct mrelease_report *out)
 {
-	return !out || out->size >= sizeof(*out);
+	return !out || (out->size >= sizeof(*out) && out->size <= STRUCT_MAX);
 }
 
 void report_out(const struct mrelease_report *in, struct mrelease_report *out)

@@ -57,7 +57,7 @@ static int visit_all(struct release *r)
 	visited = cpus_visit_all();
 	cpus_set(&own);
 	if (!r->online_cpus)
-		r->online_cpus = cpus_online();
+		r->online_cpus = second_cpus(r);
 	return r->online_cpus && visited >= r->online_cpus ? 0 : -EXDEV;
 }
 

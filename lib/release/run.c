@@ -115,15 +115,17 @@ void release_end_helper(struct release *r)
 bool release_start_helper(struct release *r, void (*fn)(void *arg))
 {
 	if (r->stranded) {
-		r->in_helper = false;
+		r->in_helper = NULL;
 		return false;
 	}
+	/* Of one that was before. */
+	helper_close_status(&r->helper);
 	r->helper.fn = fn;
 	r->helper.arg = r;
 	/* Before it begins: it asks. */
-	r->in_helper = true;
+	r->in_helper = &r->helper;
 	if (helper_start(&r->helper) < 0)
-		r->in_helper = false;
+		r->in_helper = NULL;
 	else
 		/* By one that has a CPU: the helper may have to wait for its. */
 		sys_setpriority(PRIO_PROCESS, r->helper.pid, -20);
@@ -280,7 +282,8 @@ static bool hangs(const struct victim *v)
 	if (victim_wait_exit(v, now_ns() + ALONE_NS) > 0 ||
 	    victim_status(v, &st) < 0)
 		return false;
-	return st.state != 'R' && st.state != 'Z';
+	/* Of the main thread: of a zombie the others may sleep on. */
+	return st.state != 'R' && (st.state != 'Z' || st.threads > 1);
 }
 
 static bool begin(struct release *r)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A second process beside the helper: it reaps from the other end, and reads for
- * the tracer what can make a reader sleep so that SIGKILL does not wake it.
+ * the tracer what can make a reader sleep so that SIGKILL does not wake it, or
+ * wait for what the tracer holds.
  *
  * A robust list lies where the victim has put it, and that may be a page of a
  * file whose server does not answer, or one under userfaultfd.  To read it is to
@@ -16,8 +17,13 @@
  *	the list is unknown; lets go
  *	of the victim, which exits
  *					left behind, with its buffers
+ *
+ * A file outside /proc can be watched by the victim (fanotify(7)), which answers
+ * nobody while it is held: such files are opened here, too.  One that is opened when
+ * nobody waits any more is closed with those that a dead helper left (files.c).
  */
 #include <linux/futex.h>
+#include <string.h>
 #include <time.h>
 
 #include "release/release.h"
@@ -26,6 +32,8 @@
 #define SECOND_REAPER_BYTES (32ULL << 20)
 /* For a page that is not there: from a disk it takes some ms. */
 #define READ_NS NSEC_PER_SEC
+/* For a file that is mapped, and so at hand: if nobody has to be asked. */
+#define OPEN_NS (NSEC_PER_SEC / 5)
 
 /* A page that is there, or in swap: no file system and no other process is asked */
 static bool is_at_hand(const struct victim *v, uint64_t addr)
@@ -72,11 +80,18 @@ static void second_main(void *arg)
 	for (;;) {
 		while (!(order = __atomic_load_n(&r->second_go,
 						 __ATOMIC_ACQUIRE)))
-			sys_futex(&r->second_go, FUTEX_WAIT, 0, NULL);
-		if (order != SECOND_READ)
+			helper_wait_tick(&r->second, &r->second_go,
+					 SECOND_WAIT);
+		if (order == SECOND_READ)
+			read->ret = read_now(r->v, read->tid, read->remote,
+					     read->head, read->nr);
+		else if (order == SECOND_CPUS)
+			read->ret = cpus_online();
+		else if (order == SECOND_OPEN)
+			read->ret = sys_openat(read->dir_fd, read->path,
+					       read->flags);
+		else
 			break;
-		read->ret = read_now(r->v, read->tid, read->remote, read->head,
-				     read->nr);
 		__atomic_store_n(&r->second_go, SECOND_WAIT, __ATOMIC_RELEASE);
 		sys_futex(&r->second_go, FUTEX_WAKE, 1, NULL);
 	}
@@ -129,23 +144,13 @@ void second_stop(struct release *r)
 		sys_kill(r->second.pid, SIGKILL);
 }
 
-/* -EAGAIN: there is nobody to read it, or it has taken too long. */
-static long read_aside(struct release *r, const struct victim *v, pid_t tid,
-		       const struct iovec *remote, struct robust_head *head,
-		       unsigned int nr)
+/* What it answers; -EAGAIN: it has taken too long. */
+static long ask(struct release *r, enum second_order what, int64_t ns)
 {
-	int64_t until = deadline_min(r->deadline_ns, now_ns() + READ_NS);
-	struct second_read *read = &r->second_read;
+	int64_t until = deadline_min(r->deadline_ns, now_ns() + ns);
 
-	if (r->look_only || v != r->v || !second_start(r))
-		return -EAGAIN;
-	read->tid = tid;
-	read->nr = nr;
-	for (unsigned int i = 0; i < nr; i++)
-		read->remote[i] = remote[i];
-	order(r, SECOND_READ);
-	while (__atomic_load_n(&r->second_go, __ATOMIC_ACQUIRE) ==
-	       SECOND_READ) {
+	order(r, what);
+	while (__atomic_load_n(&r->second_go, __ATOMIC_ACQUIRE) == what) {
 		int64_t left = until - now_ns();
 		struct timespec ts = {
 			.tv_sec = left / NSEC_PER_SEC,
@@ -157,11 +162,53 @@ static long read_aside(struct release *r, const struct victim *v, pid_t tid,
 			sys_kill(r->second.pid, SIGKILL);
 			return -EAGAIN;
 		}
-		sys_futex(&r->second_go, FUTEX_WAIT, SECOND_READ, &ts);
+		sys_futex(&r->second_go, FUTEX_WAIT, what, &ts);
 	}
+	return r->second_read.ret;
+}
+
+/* -EAGAIN: there is nobody to read it, or it has taken too long. */
+static long read_aside(struct release *r, const struct victim *v, pid_t tid,
+		       const struct iovec *remote, struct robust_head *head,
+		       unsigned int nr)
+{
+	struct second_read *read = &r->second_read;
+	long ret;
+
+	if (r->look_only || v != r->v || !second_start(r))
+		return -EAGAIN;
+	read->tid = tid;
+	read->nr = nr;
+	for (unsigned int i = 0; i < nr; i++)
+		read->remote[i] = remote[i];
+	ret = ask(r, SECOND_READ, READ_NS);
+	if (ret == -EAGAIN)
+		return ret;
 	for (unsigned int i = 0; i < nr; i++)
 		head[i] = read->head[i];
-	return read->ret;
+	return ret;
+}
+
+unsigned int second_cpus(struct release *r)
+{
+	if (!r->traces)
+		return cpus_online();
+	return second_start(r) ? MAX(ask(r, SECOND_CPUS, OPEN_NS), 0) : 0;
+}
+
+int second_open(struct release *r, const struct victim *v, const char *path,
+		int flags)
+{
+	struct second_read *read = &r->second_read;
+
+	if (!r->traces)
+		return sys_openat(v->dir_fd, path, flags);
+	if (strlen(path) >= sizeof(read->path) || !second_start(r))
+		return -EAGAIN;
+	read->dir_fd = v->dir_fd;
+	read->flags = flags;
+	memcpy(read->path, path, strlen(path) + 1);
+	return ask(r, SECOND_OPEN, OPEN_NS);
 }
 
 long second_heads(struct release *r, const struct victim *v, pid_t tid,

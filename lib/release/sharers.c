@@ -19,27 +19,67 @@
 #define PF_KTHREAD   0x00200000
 #define SIGKILL_BIT  (1ULL << (SIGKILL - 1))
 
+/* One that cannot be read has gone. */
+static bool stat_of(int dir_fd, const char *path, struct proc_stat *ret)
+{
+	char buf[1024];
+	long len = read_file(dir_fd, path, buf, sizeof(buf));
+
+	return len > 0 && parse_stat(buf, len, ret) == 0;
+}
+
+static bool is_exiting(const struct proc_stat *st)
+{
+	return st->flags & PF_EXITING || st->state == 'Z' || st->state == 'X';
+}
+
+/* arg: its directory "task". */
+static int lives_on(void *arg, pid_t tid)
+{
+	const int *task_fd = arg;
+	struct proc_stat st;
+	char path[64];
+
+	path_number(path, "", tid, "/stat");
+	return stat_of(*task_fd, path, &st) && !is_exiting(&st) &&
+	       !(st.pending & SIGKILL_BIT);
+}
+
+static bool all_dying(pid_t pid)
+{
+	cleanup_fd int task_fd = -EBADF;
+	char path[64], buf[2048];
+
+	path_number(path, "/proc/", pid, "/task");
+	task_fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+	return task_fd < 0 || dents_numbers(task_fd, buf, sizeof(buf), lives_on,
+					    &task_fd) != 1;
+}
+
 bool is_dying(pid_t pid)
 {
 	struct proc_status status;
-	char path[64], buf[1024];
 	struct proc_stat st;
-	long len;
+	char path[64];
 
 	/* In its exit stop it has taken the signal, and is not exiting yet. */
 	path_number(path, "/proc/", pid, "/status");
 	if (status_read_path(AT_FDCWD, path, &status) == 0 && status.killed)
 		return true;
 	path_number(path, "/proc/", pid, "/stat");
-	len = read_file(AT_FDCWD, path, buf, sizeof(buf));
-	if (len <= 0 || parse_stat(buf, len, &st) < 0)
-		return true;
 	/*
 	 * A kernel thread has no address space, and neither has a victim
 	 * that is past its exit_mm(): to kcmp(2) the two are equal.
 	 */
-	return st.flags & (PF_EXITING | PF_KTHREAD) ||
-	       st.pending & SIGKILL_BIT || st.state == 'Z' || st.state == 'X';
+	if (!stat_of(AT_FDCWD, path, &st) || st.flags & PF_KTHREAD)
+		return true;
+	/*
+	 * A main thread may exit by itself, and the others live on in the
+	 * memory; then a SIGKILL that was sent to that thread only does nothing.
+	 */
+	if (is_exiting(&st))
+		return st.threads <= 1 || all_dying(pid);
+	return st.pending & SIGKILL_BIT;
 }
 
 struct search {
@@ -159,6 +199,19 @@ struct kill_arg {
 	struct victim *v;
 };
 
+/* Now, by threads that have it: the main thread of either may have exited. */
+static bool has_memory_of(const struct victim *v, pid_t pid)
+{
+	cleanup_fd int proc_fd =
+		sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
+	uint64_t pages;
+	pid_t own = user_of(v, &pages), tid;
+
+	/* If it maps or unmaps meanwhile, all are searched once more. */
+	tid = own && proc_fd >= 0 ? user_in(proc_fd, pid, &pages) : 0;
+	return tid && sys_kcmp(own, tid, KCMP_VM) == 0;
+}
+
 static int kill_one(void *arg, pid_t pid)
 {
 	struct kill_arg *a = arg;
@@ -177,7 +230,7 @@ static int kill_one(void *arg, pid_t pid)
 	 * The number may mean another process since the comparison; compare
 	 * again now that the pidfd holds on to one, then signal that one.
 	 */
-	if (fd >= 0 && sys_kcmp(a->v->tid, pid, KCMP_VM) == 0 &&
+	if (fd >= 0 && has_memory_of(a->v, pid) &&
 	    sys_pidfd_send_signal(fd, SIGKILL) == 0 &&
 	    a->r->nr_sharer_fds < ARRAY_SIZE(a->r->sharer_fds))
 		a->r->sharer_fds[a->r->nr_sharer_fds++] = take_fd(&fd);

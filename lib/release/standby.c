@@ -13,11 +13,20 @@
  *					the helper is alive: the order
  *	exits, and the helper dies
  *					it has not begun: another is started
+ *
+ * It keeps the credentials of that thread.  A host that has dropped its own since
+ * must not act with them, and may not send it a signal either: it is ordered to
+ * end, and another is started.  It also keeps the memory and the files of its host
+ * where that calls execve(), which no signal tells if the main thread prepared: a
+ * tick does.
  */
+#include <linux/capability.h>
 #include <linux/futex.h>
 #include <time.h>
 
 #include "release/release.h"
+
+#define KCMP_VM 1
 
 static enum standby standby_get(const struct release *r)
 {
@@ -30,6 +39,33 @@ static void standby_set(struct release *r, enum standby s)
 	sys_futex(&r->standby, FUTEX_WAKE, 1, NULL);
 }
 
+/* It has called execve(), and nobody can give us an order any more. */
+static bool host_has_left(const struct helper *h)
+{
+	return sys_kcmp(sys_getpid(), h->parent, KCMP_VM) > 0;
+}
+
+/* What decides on what a thread may do to others. */
+static void get_credentials(struct credentials *c)
+{
+	struct __user_cap_header_struct head = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	sys_capget(&head, caps);
+	c->effective = caps[0].effective | (uint64_t)caps[1].effective << 32;
+	c->euid = sys_geteuid();
+}
+
+static bool same_credentials(const struct credentials *c)
+{
+	struct credentials now;
+
+	get_credentials(&now);
+	return now.euid == c->euid && now.effective == c->effective;
+}
+
 static void standby_main(void *arg)
 {
 	struct release *r = arg;
@@ -38,8 +74,10 @@ static void standby_main(void *arg)
 	/* As long as it waits it has nothing in hand (files.c). */
 	r->helper.finished = true;
 	standby_set(r, STANDBY_WAITS);
-	while (standby_get(r) == STANDBY_WAITS)
-		sys_futex(&r->standby, FUTEX_WAIT, STANDBY_WAITS, NULL);
+	while (standby_get(r) == STANDBY_WAITS && !host_has_left(&r->helper))
+		helper_wait_tick(&r->helper, &r->standby, STANDBY_WAITS);
+	if (standby_get(r) != STANDBY_GO)
+		return;
 	r->helper.finished = false;
 	__atomic_store_n(&r->standby, STANDBY_BEGUN, __ATOMIC_RELEASE);
 	release_one(r);
@@ -48,6 +86,7 @@ static void standby_main(void *arg)
 bool standby_prepare(struct release *r, int64_t began_ns, int64_t until_ns)
 {
 	r->standby = STANDBY_PREPARES;
+	get_credentials(&r->standby_as);
 	if (!release_start_helper(r, standby_main)) {
 		r->standby = STANDBY_NONE;
 		return false;
@@ -66,8 +105,10 @@ bool standby_prepare(struct release *r, int64_t began_ns, int64_t until_ns)
 			break;
 		sys_futex(&r->standby, FUTEX_WAIT, STANDBY_PREPARES, &ts);
 	}
-	if (standby_get(r) == STANDBY_WAITS)
+	if (standby_get(r) == STANDBY_WAITS) {
+		helper_open_status(&r->helper);
 		return true;
+	}
 	standby_end(r);
 	return false;
 }
@@ -77,7 +118,8 @@ bool standby_go(struct release *r)
 	if (r->standby != STANDBY_WAITS)
 		return false;
 	/* After a fork(2) it is our parent's, and waits in its memory. */
-	if (!helper_is_ours(&r->helper) || !helper_is_alive(&r->helper)) {
+	if (!helper_is_ours(&r->helper) || !helper_is_alive(&r->helper) ||
+	    !same_credentials(&r->standby_as)) {
 		standby_end(r);
 		return false;
 	}
@@ -92,11 +134,15 @@ bool standby_never_began(const struct release *r)
 
 void standby_end(struct release *r)
 {
+	helper_close_status(&r->helper);
 	if (r->standby == STANDBY_NONE)
 		return;
-	r->standby = STANDBY_NONE;
-	if (helper_is_ours(&r->helper))
-		release_end_helper(r);
-	else
+	if (!helper_is_ours(&r->helper)) {
+		r->standby = STANDBY_NONE;
 		helper_forget(&r->helper);
+		return;
+	}
+	/* An order, which a host that may not send it a signal can give, too. */
+	standby_set(r, STANDBY_NONE);
+	release_end_helper(r);
 }

@@ -4,7 +4,8 @@
  *
  * Out of the page tables is not free: of what others have, nothing becomes
  * free; shmem and hugetlb belong to objects that may go on; pinned pages stay
- * with the device; page tables go with the address space.
+ * with the device, and those in a pipe with its readers; page tables go with the
+ * address space.
  */
 #include "release/release.h"
 
@@ -27,16 +28,17 @@ static void count_objects(struct release *r, struct victim *v)
 void verdict_count(struct release *r, struct victim *v, int64_t until_ns)
 {
 	const struct budget b = { cpu_ns() + COUNT_CPU_NS, until_ns };
+	const struct budget mappings = { MRELEASE_NO_DEADLINE, until_ns };
 
 	if (r->objects) {
-		objects_collect(r->objects, v, r->scratch);
+		objects_collect(r->objects, v, r->scratch, &mappings);
 		objects_resolve(r->objects);
 		/* Neither for a dry run nor ahead of the release. */
 		if (v->claimed)
 			objects_claim(r->objects, &r->self);
 	}
 	count_objects(r, v);
-	account_count(v, r->scratch, &b);
+	account_count(v, r->objects, r->scratch, &b);
 	if (r->objects)
 		pins_note(r->objects, v);
 }
@@ -148,6 +150,47 @@ static void settle_pinned(struct release *r, struct victim *v)
 					    MRELEASE_REASON_PINNED,
 		       MRELEASE_EVIDENCE_FRAMES);
 	e->unsure_bytes = MIN(unsure, e->back_bytes);
+}
+
+/*
+ * Nothing is pinned, and out of the page tables; but another process can have
+ * references to its pages.  Twice at least: one look can hit a frame that was
+ * freed while a stranger frees it again (held.c).
+ */
+static uint64_t wait_references(struct release *r, const struct victim *v,
+				uint64_t bytes, uint64_t *ret_unsure)
+{
+	int64_t pause_ns = NSEC_PER_MSEC;
+
+	for (bool again = false;; again = true) {
+		uint64_t left =
+			pins_referenced(r->objects, v, bytes, ret_unsure);
+
+		/* What only its own exit lets go of is not waited for. */
+		if (!left ||
+		    (again && (v->rep.exit_ns < 0 ||
+			       !still_time(r, &r->pins_until_ns, PINS_NS))))
+			return left;
+		pause_until(now_ns() + pause_ns);
+		pause_ns = MIN(pause_ns * 2, 20 * NSEC_PER_MSEC);
+	}
+}
+
+static void settle_referenced(struct release *r, struct victim *v)
+{
+	struct mrelease_entry *e = &v->rep.kinds[MRELEASE_ANON];
+	uint64_t left, unsure;
+
+	if (!r->objects || !v->rep.verified || !e->back_bytes ||
+	    v->pinned_bytes >= LITTLE_BYTES)
+		return;
+	left = wait_references(r, v, e->back_bytes, &unsure);
+	e->evidence = MRELEASE_EVIDENCE_NONE;
+	account_settle(e, left,
+		       v->rep.exit_ns < 0 ? MRELEASE_REASON_NOT_EXITED :
+					    MRELEASE_REASON_PINNED,
+		       v->rep.evidence);
+	e->unsure_bytes = MIN(e->unsure_bytes + unsure, e->back_bytes);
 }
 
 /* Private huge pages are back, but for those. */
@@ -319,6 +362,7 @@ void release_finish(struct release *r, struct victim *v)
 		verdict_untold(r, account_untold(r->objects, v));
 	}
 	settle_pinned(r, v);
+	settle_referenced(r, v);
 	settle_objects(r, v, MRELEASE_SHMEM);
 	settle_objects(r, v, MRELEASE_HUGETLB);
 	settle_unmapped(r, v);

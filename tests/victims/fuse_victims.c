@@ -135,7 +135,8 @@ int victim_exec_fuse(int argc, char **argv)
 	return 0;
 }
 
-static int leader_only;
+/* Who exits: 0 all, 1 the main thread, 2 the main thread and then another. */
+static int who_exits;
 static volatile int away;
 
 static void *idle_without_files(void *unused)
@@ -149,15 +150,37 @@ static void *idle_without_files(void *unused)
 	return unused;
 }
 
-static void exit_with_file(void)
+static void open_its_file(void)
 {
-	pthread_t thread;
 	char path[128];
 
 	snprintf(path, sizeof(path), "%s/file", server.dir);
 	if (open(path, O_RDWR | O_CREAT, 0600) < 0)
 		die(path);
-	if (!leader_only)
+}
+
+/* With the file in a table of its own, once the main thread is a zombie. */
+static void *exit_second(void *unused)
+{
+	if (unshare(CLONE_FILES))
+		die("unshare");
+	open_its_file();
+	while (!is_zombie(getpid()))
+		sched_yield();
+	syscall(SYS_exit, 0);
+	return unused;
+}
+
+static void exit_with_file(void)
+{
+	pthread_t thread;
+
+	/* Before the one that lives: it is listed first. */
+	if (who_exits == 2 && pthread_create(&thread, NULL, exit_second, NULL))
+		die("a second thread");
+	if (who_exits != 2)
+		open_its_file();
+	if (!who_exits)
 		_exit(0);
 	/* The file is its own, and the other thread's table has none. */
 	if (pthread_create(&thread, NULL, idle_without_files, NULL))
@@ -170,12 +193,13 @@ static void exit_with_file(void)
 /*
  * exit-fuse [MIB [1]]: in its exit, where it closes a file whose server does not
  * answer the flush: without memory, and no zombie.  With 1 it is the main thread
- * that exits, and another one lives.  The command 'a' answers.
+ * that exits, and another one lives; with 2 the main thread is a zombie, a second
+ * one in its exit, and a third one lives.  The command 'a' answers.
  */
 int victim_exit_fuse(int argc, char **argv)
 {
 	memory_len = number(argc, argv, 1, 16) * MIB;
-	leader_only = number(argc, argv, 2, 0) != 0;
+	who_exits = number(argc, argv, 2, 0);
 	server.stall_on = FUSE_FLUSH;
 	serve_files(fork_user(exit_with_file));
 	return 0;

@@ -196,6 +196,8 @@ static const struct {
 	{ "robust-pending-survivor", victim_robust_pending_survivor },
 	{ "clone-vm", victim_clone_vm },
 	{ "clone-vm-root", victim_clone_vm_root },
+	{ "clone-vm-headless", victim_clone_vm_headless },
+	{ "clone-vm-root-headless", victim_clone_vm_root_headless },
 	{ "vfork", victim_vfork },
 	{ "traced", victim_traced },
 	{ "traced-stopped", victim_traced_stopped },

@@ -115,14 +115,14 @@ int victim_threads(int argc, char **argv)
 	serve(memory, memory_len);
 }
 
-static int leader_is_zombie(void)
+int is_zombie(pid_t pid)
 {
 	char path[64], stat[256];
 	char *paren;
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", getpid());
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		die(path);
@@ -138,7 +138,7 @@ static int leader_is_zombie(void)
 static void *survivor_thread(void *unused)
 {
 	(void)unused;
-	while (!leader_is_zombie())
+	while (!is_zombie(getpid()))
 		sched_yield();
 	ready(getpid(), 0, memory, memory_len);
 	serve(memory, memory_len);

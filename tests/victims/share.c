@@ -2,6 +2,7 @@
 /* Victims whose address space somebody else lives in. */
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -15,6 +16,7 @@
 static unsigned char *memory;
 static size_t memory_len;
 static unsigned char stack[65536] __attribute__((aligned(16)));
+static unsigned char stack_2[65536] __attribute__((aligned(16)));
 
 /*
  * The sharer answers for the memory: it must find every byte after its
@@ -30,14 +32,32 @@ static int sharer(void *announce)
 	return 0;
 }
 
+#define THREAD                                                              \
+	(CLONE_VM | CLONE_THREAD | CLONE_SIGHAND | CLONE_FS | CLONE_FILES | \
+	 CLONE_SYSVSEM)
+
+/* Its main thread exits, and another one answers for the memory. */
+static int headless_sharer(void *unused)
+{
+	if (clone(sharer, stack_2 + sizeof(stack_2), THREAD, unused) < 0)
+		die("clone");
+	syscall(SYS_exit, 0);
+	return 0;
+}
+
+static bool headless;
+
 static pid_t share(int flags, void *announce)
 {
 	pid_t pid;
 
 	memory = fill_anon(memory_len);
-	pid = clone(sharer, stack + sizeof(stack), flags | SIGCHLD, announce);
+	pid = clone(headless ? headless_sharer : sharer, stack + sizeof(stack),
+		    flags | SIGCHLD, announce);
 	if (pid < 0)
 		die("clone");
+	while (headless && !is_zombie(pid))
+		sched_yield();
 	return pid;
 }
 
@@ -80,6 +100,19 @@ int victim_clone_vm_root(int argc, char **argv)
 	ready(getpid(), pid, memory, memory_len);
 	just_be();
 	return 0;
+}
+
+/* The same two, and the main thread of the sharer has exited. */
+int victim_clone_vm_headless(int argc, char **argv)
+{
+	headless = true;
+	return victim_clone_vm(argc, argv);
+}
+
+int victim_clone_vm_root_headless(int argc, char **argv)
+{
+	headless = true;
+	return victim_clone_vm_root(argc, argv);
 }
 
 /* vfork [MIB]: stands in vfork(), its child has not called exec. */

@@ -26,6 +26,7 @@ int is_filled(const unsigned char *addr, size_t len);
 unsigned char *fill_anon(size_t len);
 
 /* plain.c */
+int is_zombie(pid_t pid);
 int victim_anon(int argc, char **argv);
 int victim_grouped(int argc, char **argv);
 int victim_threads(int argc, char **argv);
@@ -62,6 +63,8 @@ int victim_robust_pending_survivor(int argc, char **argv);
 /* share.c */
 int victim_clone_vm(int argc, char **argv);
 int victim_clone_vm_root(int argc, char **argv);
+int victim_clone_vm_headless(int argc, char **argv);
+int victim_clone_vm_root_headless(int argc, char **argv);
 int victim_vfork(int argc, char **argv);
 
 /* traced.c */
