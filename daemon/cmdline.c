@@ -3,13 +3,13 @@
  * /proc/PID/cmdline is read out of the memory of the process, for which its
  * mmap_lock is taken.  Any user can hold that for ever: mmap() of a file waits, with
  * the lock, for a page that a FUSE server has been asked for and does not send.  So
- * threads read.  One that waits is left to it, and another goes on; that process
- * is not asked again meanwhile.
+ * threads read, many lines for each time that one has to be woken.  One that waits
+ * is left to it, and another goes on; that process is not asked again meanwhile.
  */
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <stdint.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -20,6 +20,7 @@
 
 #define MAX_READERS 4
 #define PATIENCE_NS (10 * NS_PER_MS)
+#define LINE_SIZE   (64 * 1024)
 
 struct reader {
 	struct aside aside;
@@ -27,22 +28,35 @@ struct reader {
 	int done_fd;
 	/* The thread has what follows. */
 	_Atomic bool busy;
+	/* Nobody waits for the rest. */
+	_Atomic bool left;
 	int proc_fd;
-	pid_t pid;
-	ssize_t len;
-	char buf[64 * 1024];
+	size_t nr;
+	pid_t pids[CMDLINE_BATCH];
+	/* How many of these are there: the thread leaves those alone. */
+	_Atomic size_t nr_done;
+	ssize_t len[CMDLINE_BATCH];
+	char *text[CMDLINE_BATCH];
+	char buf[4 * LINE_SIZE];
 };
 
 static struct reader readers[MAX_READERS];
 
-static void read_one(void *arg)
+static void read_lines(void *arg)
 {
 	struct reader *r = arg;
 	uint64_t one = 1;
-	char path[32];
+	char *at = r->buf, path[32];
 
-	snprintf(path, sizeof(path), "%d/cmdline", r->pid);
-	r->len = text_read_at(r->proc_fd, path, r->buf, sizeof(r->buf));
+	for (size_t i = 0; i < r->nr && !r->left; i++) {
+		if (at + LINE_SIZE > r->buf + sizeof(r->buf))
+			break;
+		snprintf(path, sizeof(path), "%d/cmdline", r->pids[i]);
+		r->text[i] = at;
+		r->len[i] = text_read_at(r->proc_fd, path, at, LINE_SIZE);
+		at += r->len[i] > 0 ? r->len[i] + 1 : 1;
+		r->nr_done = i + 1;
+	}
 	r->busy = false;
 	if (write(r->done_fd, &one, sizeof(one)) < 0)
 		return; /* It is full, and so it is readable. */
@@ -55,63 +69,118 @@ static bool start(struct reader *r)
 	r->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r->done_fd < 0)
 		return false;
-	if (!aside_start(&r->aside, read_one, r))
+	if (!aside_start(&r->aside, read_lines, r))
 		return true;
 	close(r->done_fd);
 	return false;
 }
 
-/* NULL: that one is being asked, or all of them wait. */
-static struct reader *find_reader(pid_t pid)
+/* NULL: all of them wait. */
+static struct reader *find_reader(void)
 {
-	struct reader *idle = NULL;
-
-	for (size_t i = 0; i < MAX_READERS; i++) {
+	for (size_t i = 0; i < MAX_READERS; i++)
 		if (!readers[i].busy)
-			idle = idle ? idle : &readers[i];
-		else if (readers[i].pid == pid)
-			return NULL;
-	}
-	return idle && start(idle) ? idle : NULL;
+			return start(&readers[i]) ? &readers[i] : NULL;
+	return NULL;
 }
 
-/* False: it waits for somebody, or gets no CPU. */
-static bool has_read(struct reader *r, int64_t until_ns)
+static bool is_waited_for(pid_t pid)
 {
-	int64_t now = clock_ns(), left;
+	for (size_t i = 0; i < MAX_READERS; i++) {
+		const struct reader *r = &readers[i];
+		size_t at = r->nr_done;
 
-	if (until_ns > now + PATIENCE_NS)
-		until_ns = now + PATIENCE_NS;
-	while (r->busy && (left = until_ns - clock_ns()) > 0) {
+		if (r->busy && at < r->nr && r->pids[at] == pid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Until all are there, the time is over, or one is not there in 10 ms: @stuck.  It
+ * waits for somebody, or gets no CPU.  One at least gets these 10 ms.
+ */
+static size_t wait_for(struct reader *r, int64_t left_ns, bool *stuck)
+{
+	int64_t begin = clock_ns(), now = begin, last = begin, wait;
+	size_t done = 0;
+	uint64_t count;
+
+	for (*stuck = false; r->busy && !*stuck; now = clock_ns()) {
 		struct pollfd p = { .fd = r->done_fd, .events = POLLIN };
-		uint64_t count;
 
-		/* That may be of a read before, which came too late. */
-		if (poll(&p, 1, (int)(left / NS_PER_MS) + 1) > 0 &&
+		if (r->nr_done > done) {
+			done = r->nr_done;
+			last = now;
+		}
+		if (done && now - begin >= left_ns)
+			break;
+		*stuck = now - last >= PATIENCE_NS;
+		wait = last + PATIENCE_NS - now;
+		if (done && wait > begin + left_ns - now)
+			wait = begin + left_ns - now;
+		/* That may be of lines before, which came too late. */
+		if (!*stuck && poll(&p, 1, (int)(wait / NS_PER_MS) + 1) > 0 &&
 		    read(r->done_fd, &count, sizeof(count)) < 0)
-			return false;
+			break;
 	}
-	return !r->busy;
+	/* It may have come at the last moment. */
+	*stuck = *stuck && r->nr_done == done;
+	r->left = true;
+	return r->nr_done;
 }
 
-int cmdline_read(int proc_fd, pid_t pid, int64_t until_ns, const char **ret)
+static void take(struct reader *r, size_t i, struct cmdline *ret)
 {
-	struct reader *r = clock_ns() < until_ns ? find_reader(pid) : NULL;
+	if (r->len[i] < 0) {
+		ret->error = (int)r->len[i];
+		return;
+	}
+	for (ssize_t k = 0; k + 1 < r->len[i]; k++)
+		if (!r->text[i][k])
+			r->text[i][k] = ' ';
+	ret->text = r->text[i];
+}
 
-	*ret = NULL;
-	if (!r)
-		return -EBUSY;
+size_t cmdline_ask(int proc_fd, const pid_t *pids, size_t nr, int64_t *left_ns,
+		   struct cmdline *ret)
+{
+	int64_t begin = clock_ns();
+	struct reader *r = find_reader();
+	size_t done = 0, at = 0;
+	bool stuck = false;
+
+	if (*left_ns <= 0)
+		return 0;
+	if (r)
+		r->nr = 0;
+	/* Those who make all readers wait must not protect another one by that. */
+	for (size_t i = 0; i < nr; i++) {
+		bool asked = r && !is_waited_for(pids[i]);
+
+		ret[i] = (struct cmdline){ .error = asked ? 0 : -EBUSY };
+		if (asked)
+			r->pids[r->nr++] = pids[i];
+	}
+	if (!r || !r->nr)
+		return nr;
 	r->proc_fd = proc_fd;
-	r->pid = pid;
+	r->nr_done = 0;
+	r->left = false;
 	r->busy = true;
 	aside_go(&r->aside);
-	if (!has_read(r, until_ns))
-		return -EBUSY;
-	if (r->len < 0)
-		return (int)r->len;
-	for (ssize_t i = 0; i + 1 < r->len; i++)
-		if (!r->buf[i])
-			r->buf[i] = ' ';
-	*ret = r->buf;
-	return 0;
+	done = wait_for(r, *left_ns, &stuck);
+	*left_ns -= clock_ns() - begin;
+	for (size_t i = 0; i < nr; i++) {
+		if (ret[i].error)
+			continue;
+		if (at < done)
+			take(r, at, &ret[i]);
+		else if (at == done && stuck)
+			ret[i].error = -EBUSY;
+		else
+			return i;
+		at++;
+	}
+	return nr;
 }

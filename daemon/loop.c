@@ -13,23 +13,17 @@
 #include "text.h"
 
 /*
- * A sweep may take one part in so many of the time between two; more where the
- * end is near, for who is chosen must have been seen.
- */
-#define SWEEP_SHARE 20
-#define HASTY_SHARE 4
-#define SWEEP_NS    (100 * NS_PER_MS)
-#define HASTY_NS    (5 * NS_PER_S)
-/*
  * Older than this, the table is swept before somebody is chosen.  With very many
- * processes that takes long itself: then twice the time between hasty sweeps.
+ * processes that takes long itself: then twice the time between hasty sweeps (rest.c).
  */
 #define FRESH_NS NS_PER_S
 /* And older than this, if since then a twentieth of the memory has gone. */
 #define FALLEN_NS    (25 * NS_PER_MS)
 #define FALLEN_SHARE 20
-#define FRESH_SHARE  (2 * HASTY_SHARE)
+#define FRESH_SHARE  8
 #define METRICS_NS   (15 * NS_PER_S)
+/* Who asks for the status sees what is not older than this. */
+#define REFRESH_NS (100 * NS_PER_MS)
 /* What a release takes at least, whatever the last ones took. */
 #define SHORTEST_NS (50 * NS_PER_MS)
 /* A stall of 10 ms in half a second: reclaim has begun. */
@@ -93,8 +87,8 @@ static bool is_stale(const struct mreleased *d)
 	int64_t age = mreleased_now(d)->time_ns - d->table.swept_ns;
 	uint64_t available = mreleased_now(d)->available_bytes;
 	/* To a process that the table has small, or not at all. */
-	bool fallen = available < d->swept_available &&
-		      d->swept_available - available >
+	bool fallen = available < d->swept.available_bytes &&
+		      d->swept.available_bytes - available >
 			      mreleased_now(d)->total_bytes / FALLEN_SHARE;
 
 	return age > (fallen ? FALLEN_NS : FRESH_NS) &&
@@ -103,8 +97,11 @@ static bool is_stale(const struct mreleased *d)
 
 static void sweep(struct mreleased *d)
 {
-	int ret = table_sweep(&d->table, mreleased_now(d));
+	int ret;
 
+	d->table.with_others = d->config.policy.trees ||
+			       d->config.process_group;
+	ret = table_sweep(&d->table, mreleased_now(d));
 	/*
 	 * To know whom to kill comes before to be prepared for it.  Where it is
 	 * the machine that has no more files, those of the handles would be the
@@ -124,19 +121,9 @@ static void sweep(struct mreleased *d)
 				c->flags |= CANDIDATE_NEVER;
 		}
 	}
-	d->swept_available = mreleased_now(d)->available_bytes;
+	d->swept = *mreleased_now(d);
 	d->totals.sweeps++;
 	mark(d);
-}
-
-static bool is_sweep_due(const struct mreleased *d, const struct decision *dec)
-{
-	bool hasty = dec->level >= LEVEL_LOW || dec->cliff_ns < HASTY_NS;
-	int64_t pause = d->table.took_ns * (hasty ? HASTY_SHARE : SWEEP_SHARE);
-
-	if (pause < SWEEP_NS)
-		pause = SWEEP_NS;
-	return clock_ns() - d->table.swept_ns >= pause;
 }
 
 /* The first few by score get handles. */
@@ -292,8 +279,8 @@ static void collect(struct mreleased *d)
 
 		if (r->used && is_let_be(d, r)) {
 			tell_let_be(&r->victim);
-			struck_end(&d->strikes, &d->table, r->victim.pid,
-				   r->victim.start, true);
+			struck_forget(&d->strikes, &d->table, r->victim.pid,
+				      r->victim.start);
 			act_forget(&d->act, r);
 		}
 		if (!r->used)
@@ -335,9 +322,15 @@ void mreleased_start(struct mreleased *d)
 
 void mreleased_ask_rules(struct mreleased *d)
 {
+	table_forget_rules(&d->table, &d->config.rules);
+	mreleased_ask_cgroups(d);
+}
+
+void mreleased_ask_cgroups(struct mreleased *d)
+{
 	struct snapshot s;
 
-	table_forget_rules(&d->table, &d->config.rules);
+	table_ask_again(&d->table);
 	if (!sense_read(&d->sense, &s))
 		history_push(&d->history, &s);
 	sweep(d);
@@ -348,7 +341,7 @@ static void look_again(struct mreleased *d)
 {
 	struct snapshot s;
 
-	if (clock_ns() - d->table.swept_ns < SWEEP_NS)
+	if (clock_ns() - d->table.swept_ns < REFRESH_NS)
 		return;
 	if (!sense_read(&d->sense, &s))
 		history_push(&d->history, &s);
@@ -447,11 +440,12 @@ int64_t mreleased_look(struct mreleased *d, bool triggered)
 	trace_keep(&d->trace, &d->view);
 	mreleased_obey(d, &dec);
 	record(d, &dec);
-	if (dec.level >= LEVEL_NEAR && is_sweep_due(d, &dec)) {
-		sweep(d);
-		prepare(d);
-	} else if (dec.level == LEVEL_CALM) {
+	if (dec.level == LEVEL_CALM)
 		handles_drop(&d->act);
+	if (is_sweep_due(d, &dec)) {
+		sweep(d);
+		if (dec.level >= LEVEL_NEAR)
+			prepare(d);
 	}
 	report(d);
 	d->last = dec;

@@ -38,8 +38,8 @@ struct mreleased {
 	struct sense sense;
 	struct history history;
 	struct table table;
-	/* What was available when it was filled. */
-	uint64_t swept_available;
+	/* What the machine looked like when it was filled. */
+	struct snapshot swept;
 	struct act act;
 	struct trace trace;
 	struct policy_scratch *scratch;
@@ -90,6 +90,8 @@ static inline const struct snapshot *mreleased_now(const struct mreleased *d)
 void mreleased_obey(struct mreleased *d, const struct decision *dec);
 /* rest.c: ns until the next look, after this decision. */
 int64_t next_look(const struct mreleased *d, const struct decision *dec);
+/* Is it time to look at all processes again? */
+bool is_sweep_due(const struct mreleased *d, const struct decision *dec);
 /* The rules have changed: from now on nobody goes by the old ones. */
 void mreleased_ask_rules(struct mreleased *d);
 /*
@@ -100,5 +102,9 @@ void mreleased_consider(struct mreleased *d, struct decision *dec,
 			struct choice *would_go);
 /* How much there is now is said. */
 void mreleased_tell_memory(struct mreleased *d);
+/* Cgroups have changed: that of each process is read anew. */
+void mreleased_ask_cgroups(struct mreleased *d);
+/* Processes as of now, for who asks. */
+void mreleased_refresh(struct mreleased *d);
 
 #endif /* MRELEASED_LOOP_H */

@@ -120,19 +120,37 @@ static void sort_pids(pid_t *pids, size_t nr)
 		}
 }
 
+static void set_others_aside(struct table *t)
+{
+	pid_t *pids = t->others;
+
+	t->others = t->pids;
+	t->nr_others = t->nr_pids;
+	t->pids = pids;
+	t->nr_pids = 0;
+}
+
 int table_list(struct table *t)
 {
 	int ret = 0;
 
-	t->nr_pids = t->left_out = 0;
+	t->nr_pids = t->nr_others = t->left_out = 0;
 	t->starved = 0;
-	if (t->cgroup_fd >= 0)
-		list_cgroup(t, t->cgroup_fd, 0);
-	else
+	if (t->cgroup_fd < 0 || t->with_others)
 		ret = list_proc(t);
+	/* Listed later, a member that is born meanwhile is not taken for another. */
+	if (t->cgroup_fd >= 0) {
+		set_others_aside(t);
+		list_cgroup(t, t->cgroup_fd, 0);
+	}
+	if (t->nr_others > MAX_CANDIDATES - t->nr_pids) {
+		t->left_out += t->nr_others - MAX_CANDIDATES + t->nr_pids;
+		t->nr_others = MAX_CANDIDATES - t->nr_pids;
+	}
 	/* Half of a list is no list. */
 	if (ret || t->starved)
 		return ret ? ret : t->starved;
 	sort_pids(t->pids, t->nr_pids);
+	sort_pids(t->others, t->nr_others);
 	return 0;
 }

@@ -102,7 +102,7 @@ static void strike_unseen(struct mreleased *d, struct decision dec)
 	int ret;
 
 	if (dec.whole && have_moved(d, dec.victim)) {
-		mreleased_ask_rules(d);
+		mreleased_ask_cgroups(d);
 		return;
 	}
 	if (dec.tree && dec.second >= 0)
@@ -173,7 +173,7 @@ static void strike(struct mreleased *d, const struct decision *dec)
 		ret = signal_victim(d, dec, r, &v);
 	}
 	if (ret == -ESTALE)
-		mreleased_ask_rules(d);
+		mreleased_ask_cgroups(d);
 	/* The signal first, then words. */
 	if (ret) {
 		struct candidate *c = table_find(&d->table, v.pid, v.start);

@@ -45,6 +45,24 @@ void struck_end(struct strikes *k, struct table *t, pid_t pid, uint64_t start,
 	}
 }
 
+void struck_forget(struct strikes *k, struct table *t, pid_t pid,
+		   uint64_t start)
+{
+	struct candidate *c = table_find(t, pid, start);
+
+	for (size_t bit = 0; bit < MAX_STRUCK; bit++) {
+		struct struck *s = &k->s[bit];
+
+		if (s->pid != pid || s->start != start)
+			continue;
+		*s = (struct struck){ 0 };
+		clear(t, bit);
+	}
+	/* The next sweep, which would do it, may be seconds away. */
+	if (c && !t->m[c - t->c].struck)
+		c->flags &= ~CANDIDATE_DYING;
+}
+
 static void mark_roots(const struct strikes *k, struct table *t)
 {
 	for (size_t bit = 0; bit < MAX_STRUCK; bit++) {

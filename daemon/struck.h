@@ -31,6 +31,9 @@ void struck_add(struct strikes *k, struct table *t, const struct struck *s);
 /* Its release has ended; @failed: and has killed nobody who went with it. */
 void struck_end(struct strikes *k, struct table *t, pid_t pid, uint64_t start,
 		bool failed);
+/* It was asked only, and lives on: from now on it is like any other. */
+void struck_forget(struct strikes *k, struct table *t, pid_t pid,
+		   uint64_t start);
 /* After each sweep: who belongs to one of them is dying. */
 void struck_mark(const struct strikes *k, struct table *t);
 

@@ -18,10 +18,10 @@
 /* Of the kernel's task flags, in /proc/PID/stat. */
 #define PF_EXITING 0x00000004u
 #define PF_KTHREAD 0x00200000u
-/* Growth is measured over one to two of these. */
-#define WINDOW_NS (2 * NS_PER_S)
-/* An older measure says nothing about the last seconds. */
-#define STALE_NS (10 * NS_PER_S)
+/* An older measure says nothing of who takes the memory now.  Calm, see rest.c. */
+#define STALE_NS (90 * NS_PER_S)
+/* But what is younger than this has grown by all that it has. */
+#define BORN_S	 10
 #define UNITS_NS (60 * NS_PER_S)
 /* Who has less is not looked at closer. */
 #define SMALL_PAGES 64
@@ -29,8 +29,6 @@
 #define CMDLINE_NS (20 * NS_PER_MS)
 /* Until then its maker may still set its oom_score_adj. */
 #define YOUNG_S 10
-/* Longer than that a child that has not called execve() has pages of its own. */
-#define CHILD_S 60
 
 /* We cannot report on our own end, and our parents' is ours. */
 static void find_own(struct table *t)
@@ -58,6 +56,7 @@ int table_open(struct table *t, const char *root, int cgroup_fd,
 	memset(t, 0, sizeof(*t));
 	t->cgroup_fd = cgroup_fd;
 	t->rules = rules;
+	t->patience_ns = CMDLINE_NS;
 	snprintf(path, sizeof(path), "%s/proc", root);
 	t->proc_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (t->proc_fd < 0)
@@ -67,30 +66,31 @@ int table_open(struct table *t, const char *root, int cgroup_fd,
 	t->m = memory_map(MAX_CANDIDATES * sizeof(*t->m));
 	t->old_m = memory_map(MAX_CANDIDATES * sizeof(*t->m));
 	t->pids = memory_map(MAX_CANDIDATES * sizeof(*t->pids));
-	if (!t->c || !t->old_c || !t->m || !t->old_m || !t->pids)
+	t->others = memory_map(MAX_CANDIDATES * sizeof(*t->others));
+	if (!t->c || !t->old_c || !t->m || !t->old_m || !t->pids || !t->others)
 		return -ENOMEM;
 	find_own(t);
 	return units_open(&t->units, cgroup);
 }
 
-static int32_t find_pid(const struct candidate *c, size_t nr, pid_t pid)
+int32_t table_index(const struct table *t, pid_t pid)
 {
-	size_t low = 0, high = nr;
+	size_t low = 0, high = t->nr;
 
 	while (low < high) {
 		size_t mid = (low + high) / 2;
 
-		if (c[mid].pid < pid)
+		if (t->c[mid].pid < pid)
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	return low < nr && c[low].pid == pid ? (int32_t)low : -1;
+	return low < t->nr && t->c[low].pid == pid ? (int32_t)low : -1;
 }
 
 struct candidate *table_find(struct table *t, pid_t pid, uint64_t start)
 {
-	int32_t i = find_pid(t->c, t->nr, pid);
+	int32_t i = table_index(t, pid);
 
 	return i >= 0 && t->c[i].start == start ? &t->c[i] : NULL;
 }
@@ -101,17 +101,6 @@ static bool is_own(const struct table *t, pid_t pid)
 		if (t->own[i] == pid)
 			return true;
 	return false;
-}
-
-static void measure_growth(struct candidate *c, const struct memory_of *m)
-{
-	uint64_t bytes = c->anon_bytes + c->swap_bytes;
-
-	c->growth_bytes = bytes > m->base_bytes[0] ? bytes - m->base_bytes[0] :
-						     0;
-	c->shmem_growth_bytes = c->shmem_bytes > m->base_shmem[0] ?
-					c->shmem_bytes - m->base_shmem[0] :
-					0;
 }
 
 void table_update(struct table *t, struct candidate *c, const char *status)
@@ -126,7 +115,7 @@ void table_update(struct table *t, struct candidate *c, const char *status)
 		return;
 	}
 	process_parse_status(status, c);
-	measure_growth(c, &t->m[c - t->c]);
+	table_measure(c, &t->m[c - t->c]);
 }
 
 static bool read_process(struct table *t, pid_t pid, struct candidate *c,
@@ -242,7 +231,46 @@ static void read_details(struct table *t, struct candidate *c,
 	c->unit = m->unit;
 }
 
-static void add_process(struct table *t, pid_t pid, size_t *old, bool rebase)
+/* What is known of it, if it is the same. */
+static void remember(struct table *t, struct candidate *c, struct memory_of *m,
+		     const struct process_stat *st, size_t *old)
+{
+	while (*old < t->old_nr && t->old_c[*old].pid < c->pid)
+		++*old;
+	if (*old < t->old_nr && t->old_c[*old].pid == c->pid &&
+	    t->old_m[*old].start == st->start) {
+		*m = t->old_m[*old];
+		/* Another program: its name, cgroup and user may be others, too. */
+		if (strcmp(c->comm, t->old_c[*old].comm) ||
+		    m->stack != st->stack)
+			m->rules_known = m->rules_were_known = false;
+	} else {
+		*m = (struct memory_of){ .start = st->start, .uid = (uid_t)-1 };
+		c->flags |= CANDIDATE_NEW;
+	}
+	m->stack = st->stack;
+	m->to_ask = false;
+}
+
+static void measure(struct table *t, struct candidate *c, struct memory_of *m,
+		    const struct process_stat *st, bool rebase)
+{
+	read_details(t, c, m, st);
+	/* A small one is not read each time. */
+	if (c->uid == (uid_t)-1)
+		c->uid = m->uid;
+	m->uid = c->uid;
+	if (rebase && t->now_s - c->age_s >= BORN_S) {
+		m->base_bytes[0] = m->base_bytes[1] =
+			c->anon_bytes + c->swap_bytes;
+		m->base_shmem[0] = m->base_shmem[1] = c->shmem_bytes;
+	}
+	table_measure(c, m);
+}
+
+/* @other: it is no member of what is watched.  A zombie keeps nobody. */
+static void add_process(struct table *t, pid_t pid, bool other, size_t *old,
+			bool rebase)
 {
 	struct candidate *c = &t->c[t->nr];
 	struct memory_of *m = &t->m[t->nr];
@@ -250,119 +278,35 @@ static void add_process(struct table *t, pid_t pid, size_t *old, bool rebase)
 
 	if (!read_process(t, pid, c, &st))
 		return;
-	while (*old < t->old_nr && t->old_c[*old].pid < pid)
-		++*old;
-	if (*old < t->old_nr && t->old_c[*old].pid == pid &&
-	    t->old_m[*old].start == st.start) {
-		*m = t->old_m[*old];
-		/* Another program: its name, cgroup and user may be others, too. */
-		if (strcmp(c->comm, t->old_c[*old].comm) ||
-		    m->stack != st.stack)
-			m->rules_known = m->rules_were_known = false;
-	} else {
-		*m = (struct memory_of){ .start = st.start, .uid = (uid_t)-1 };
-		c->flags |= CANDIDATE_NEW;
-	}
-	m->stack = st.stack;
-	read_details(t, c, m, &st);
-	/* A small one is not read each time. */
-	if (c->uid == (uid_t)-1)
-		c->uid = m->uid;
-	m->uid = c->uid;
-	if (rebase) {
-		m->base_bytes[0] = m->base_bytes[1] =
-			c->anon_bytes + c->swap_bytes;
-		m->base_shmem[0] = m->base_shmem[1] = c->shmem_bytes;
-	}
-	measure_growth(c, m);
+	remember(t, c, m, &st, old);
+	m->unasked &= !other;
 	c->age_s = (int64_t)(st.start / (uint64_t)sysconf(_SC_CLK_TCK));
+	if (!other)
+		measure(t, c, m, &st, rebase);
+	else if (!(c->flags & CANDIDATE_DYING))
+		c->flags |= CANDIDATE_NEVER;
 	/* Until all are known. */
 	c->parent = st.ppid;
 	t->nr++;
 }
 
-/*
- * A child of fork(2) or vfork(2) that has not called execve() shows all that its
- * parent has: it has not grown by that, and it would not come back.
- */
-static void inherit(struct table *t, size_t i)
+/* By number; what is in both lists is a member. */
+static void add_all(struct table *t, bool rebase)
 {
-	struct candidate *c = &t->c[i];
-	struct memory_of *m = &t->m[i];
-	uint64_t bytes = c->anon_bytes + c->swap_bytes, of_parent;
+	size_t old = 0, i = 0, k = 0;
 
-	if (c->parent < 0 || c->age_s >= CHILD_S || !m->stack ||
-	    t->m[c->parent].stack != m->stack)
-		return;
-	of_parent = t->c[c->parent].anon_bytes + t->c[c->parent].swap_bytes;
-	if (c->flags & CANDIDATE_NEW) {
-		m->inherited = bytes < of_parent ? bytes : of_parent;
-		m->base_bytes[0] = m->base_bytes[1] = m->inherited;
-		measure_growth(c, m);
+	while ((i < t->nr_pids || k < t->nr_others) && !t->starved) {
+		pid_t pid = i < t->nr_pids ? t->pids[i] : INT_MAX;
+		bool other = k < t->nr_others && t->others[k] < pid;
+
+		if (other)
+			pid = t->others[k];
+		add_process(t, pid, other, &old, rebase);
+		while (i < t->nr_pids && t->pids[i] == pid)
+			i++;
+		while (k < t->nr_others && t->others[k] == pid)
+			k++;
 	}
-	c->inherited_bytes = m->inherited;
-}
-
-/*
- * What is mapped by several is in the sum of all once for each of them, and in the
- * machine's count once.  So no process shares more than the difference, and what it
- * has beyond that is its own: guests on memfd, each with its own, but not the
- * backends of a database, which have all the same.
- */
-static void find_own_shmem(struct table *t, const struct snapshot *now)
-{
-	uint64_t there = now->shmem_bytes < now->mapped_bytes ?
-				 now->shmem_bytes :
-				 now->mapped_bytes;
-	uint64_t sum = 0, shared;
-
-	for (size_t i = 0; i < t->nr; i++)
-		sum += t->c[i].shmem_bytes;
-	shared = sum > there ? sum - there : 0;
-	for (size_t i = 0; there && i < t->nr; i++) {
-		struct candidate *c = &t->c[i];
-
-		if (c->shmem_bytes > shared + c->shmem_own_bytes)
-			c->shmem_own_bytes = c->shmem_bytes - shared;
-	}
-}
-
-/* What needs all of them: parents, and whose shmem is whose. */
-static void finish(struct table *t, const struct snapshot *now)
-{
-	struct candidate *most = NULL;
-	uint64_t second = 0;
-
-	for (size_t i = 0; i < t->nr; i++) {
-		struct candidate *c = &t->c[i];
-
-		c->parent = find_pid(t->c, t->nr, c->parent);
-		c->age_s = t->now_s > c->age_s ? t->now_s - c->age_s : 0;
-		inherit(t, i);
-		if (!most || c->shmem_bytes > most->shmem_bytes) {
-			second = most ? most->shmem_bytes : 0;
-			most = c;
-		} else if (c->shmem_bytes > second) {
-			second = c->shmem_bytes;
-		}
-	}
-	/* What only one has so much of is probably not shared. */
-	if (most)
-		most->shmem_own_bytes = most->shmem_bytes - second;
-	find_own_shmem(t, now);
-	if (now->time_ns - t->base[1].time_ns < WINDOW_NS)
-		return;
-	for (size_t i = 0; i < t->nr; i++) {
-		struct memory_of *m = &t->m[i];
-
-		m->base_bytes[0] = m->base_bytes[1];
-		m->base_shmem[0] = m->base_shmem[1];
-		m->base_bytes[1] = t->c[i].anon_bytes + t->c[i].swap_bytes;
-		m->base_shmem[1] = t->c[i].shmem_bytes;
-	}
-	t->base[0] = t->base[1];
-	t->base[1] = (struct base){ now->time_ns, now->available_bytes,
-				    now->shmem_bytes };
 }
 
 static void swap_tables(struct table *t)
@@ -390,7 +334,7 @@ static void forget_units(struct table *t)
 	}
 }
 
-static void ask_again(struct table *t)
+void table_ask_again(struct table *t)
 {
 	units_forget(&t->units);
 	for (size_t i = 0; i < t->nr; i++)
@@ -402,7 +346,6 @@ int table_sweep(struct table *t, const struct snapshot *now)
 	int64_t begin = clock_ns();
 	bool rebase = !t->swept_ns || begin - t->swept_ns > STALE_NS;
 	struct timespec ts;
-	size_t old = 0;
 	int ret;
 
 	clock_gettime(CLOCK_BOOTTIME, &ts);
@@ -411,17 +354,14 @@ int table_sweep(struct table *t, const struct snapshot *now)
 	/* What owners say of their cgroups may change; a minute is soon. */
 	if (begin - t->units.since_ns >
 	    (units_full(&t->units) ? NS_PER_S : UNITS_NS))
-		ask_again(t);
+		table_ask_again(t);
 	t->swap = now->swap_total_bytes > now->swap_free_bytes;
-	t->cmdline_until_ns = begin + CMDLINE_NS;
 	ret = table_list(t);
 	if (ret)
 		return ret;
 	swap_tables(t);
 	t->nr = 0;
-	for (size_t i = 0; i < t->nr_pids && !t->starved; i++)
-		if (!i || t->pids[i] != t->pids[i - 1])
-			add_process(t, t->pids[i], &old, rebase);
+	add_all(t, rebase);
 	if (t->starved) {
 		swap_tables(t);
 		forget_units(t);
@@ -431,7 +371,8 @@ int table_sweep(struct table *t, const struct snapshot *now)
 		t->base[0] = t->base[1] = (struct base){ now->time_ns,
 							 now->available_bytes,
 							 now->shmem_bytes };
-	finish(t, now);
+	table_finish(t, now);
+	table_ask_lines(t);
 	t->swept_ns = clock_ns();
 	t->took_ns = t->swept_ns - begin;
 	return 0;
@@ -440,7 +381,7 @@ int table_sweep(struct table *t, const struct snapshot *now)
 void table_forget_rules(struct table *t, const struct rules *rules)
 {
 	t->rules = rules;
-	ask_again(t);
+	table_ask_again(t);
 	for (size_t i = 0; i < t->nr; i++)
 		t->m[i].rules_were_known = false;
 }

@@ -34,8 +34,12 @@ struct memory_of {
 	/* Bits of those with whom it goes (struck.c). */
 	uint32_t struck;
 	bool rules_known;
-	/* They were, for this program: what cannot be read again is as it was. */
+	/* They were asked, for this program: what cannot be read again is as it was. */
 	bool rules_were_known;
+	/* Its command line never was: until then it is "never", and for that alone. */
+	bool unasked;
+	/* In this sweep it is to be. */
+	bool to_ask;
 };
 
 struct base {
@@ -66,16 +70,27 @@ struct table {
 	int proc_fd;
 	/* -1: all processes. */
 	int cgroup_fd;
+	/*
+	 * Of a cgroup, others are listed as well: as parents and of process groups only,
+	 * and never to be chosen, so that nothing goes that would take them along.
+	 */
+	bool with_others;
 	pid_t *pids;
 	size_t nr_pids;
+	pid_t *others;
+	size_t nr_others;
 	/* Ours and our ancestors'. */
 	pid_t own[16];
 	size_t nr_own;
 	const struct rules *rules;
 	struct units units;
 	bool swap;
-	/* Command lines that have not come by then are of the next sweep. */
-	int64_t cmdline_until_ns;
+	/* How long the command lines of a sweep may be waited for, and what is left. */
+	int64_t patience_ns;
+	int64_t cmdline_ns;
+	/* The next whose turn it is, or the first above that number. */
+	pid_t cmdline_from;
+	size_t nr_unasked;
 	/* Since boot, s, when the sweep began. */
 	int64_t now_s;
 	char buf[32768];
@@ -89,8 +104,12 @@ int table_open(struct table *t, const char *root, int cgroup_fd,
  * descriptors are short, and the table is as it was.
  */
 int table_sweep(struct table *t, const struct snapshot *now);
+/* Cgroups have changed. */
+void table_ask_again(struct table *t);
 /* The rules have changed. */
 void table_forget_rules(struct table *t, const struct rules *rules);
+/* Where it is; -1: not there. */
+int32_t table_index(const struct table *t, pid_t pid);
 /* NULL: not there. */
 struct candidate *table_find(struct table *t, pid_t pid, uint64_t start);
 /* Growth over what time, and what the system did in it. */
@@ -99,12 +118,21 @@ void table_view(const struct table *t, const struct snapshot *now,
 /* The numbers of /proc/PID/status, read anew; opens nothing. */
 void table_update(struct table *t, struct candidate *c, const char *status);
 
+/* growth.c */
+
+/* Against what was noted of it. */
+void table_measure(struct candidate *c, const struct memory_of *m);
+/* What needs all of them: parents, and whose shmem is whose. */
+void table_finish(struct table *t, const struct snapshot *now);
+
 /* ask.c */
 
 /* A read of @n failed since the process is gone; else notes if that was for want. */
 bool table_gone(struct table *t, ssize_t n);
 /* What the rules and its cgroup say: into @m. */
 void table_ask(struct table *t, struct candidate *c, struct memory_of *m);
+/* After a sweep: as many command lines as there is time for. */
+void table_ask_lines(struct table *t);
 /* Still in the cgroup with which it is to go?  That is read anew. */
 bool table_is_in(struct table *t, const struct candidate *c);
 
@@ -118,7 +146,7 @@ struct linux_dirent64 {
 	char name[];
 };
 
-/* Fills pids, sorted.  Return: 0 or -errno. */
+/* Fills pids and others, sorted.  Return: 0 or -errno. */
 int table_list(struct table *t);
 /* Notes it if @error, an errno, is that of a descriptor that was not to be had. */
 void table_starved(struct table *t, int error);

@@ -184,21 +184,12 @@ static void test_stopped(void **state)
 
 static bool is_grown(void *arg)
 {
-	return process_status(*(pid_t *)arg, "RssAnon", 10) >= 12 * 1024;
+	return process_status(*(pid_t *)arg, "RssAnon", 10) >= 40 * 1024;
 }
 
-static bool is_half(void *arg)
+static bool has_less(void *arg)
 {
-	return process_status(*(pid_t *)arg, "RssAnon", 10) >= 150 * 1024;
-}
-
-static void go_first(void)
-{
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, "1000", 4) != 4)
-		_exit(1);
-	close(fd);
+	return process_status(*(pid_t *)arg, "RssAnon", 10) >= 20 * 1024;
 }
 
 /*
@@ -215,17 +206,17 @@ static void test_all_places_taken(void **state)
 	make_machine();
 	cgroup_make(&freezer, CGROUP_FREEZER);
 	for (size_t i = 0; i < PLACES; i++) {
-		frozen[i] = start_process("frozen", 12, 0, go_first);
+		frozen[i] = start_process("frozen", 40, 0, NULL);
 		wait_until(is_grown, &frozen[i], "a victim to have its memory");
 		cgroup_add(&freezer, frozen[i]);
 	}
 	cgroup_freeze(&freezer);
-	hog = start_process("hog", 150, 0, NULL);
-	wait_until(is_half, &hog, "the last one to have its memory");
-	start_daemon(NULL, "-o", "KillAvailable=70%", "-o", "Patience=100ms",
-		     NULL);
-	expect_signal(hog, SIGKILL);
+	hog = start_process("hog", 20, 0, NULL);
+	wait_until(has_less, &hog, "the last one to have its memory");
+	start_daemon(NULL, "-o", "KillAvailable=95%", "-o", "Patience=100ms",
+		     "-o", "Order=size", NULL);
 	expect_said("releases have not ended");
+	expect_signal(hog, SIGKILL);
 	expect_no_oom();
 	cgroup_thaw(&freezer);
 	close(freezer.fd);
@@ -236,7 +227,7 @@ static void test_all_places_taken(void **state)
 	stop_daemon();
 }
 
-static volatile sig_atomic_t was_asked;
+static volatile sig_atomic_t was_asked, grows_again;
 
 static void note_asked(int sig)
 {
@@ -244,25 +235,44 @@ static void note_asked(int sig)
 	was_asked = 1;
 }
 
-/* Fills memory until it is asked, gives all of it back, and lives. */
+static void note_again(int sig)
+{
+	(void)sig;
+	grows_again = 1;
+}
+
+/* Until it is asked for the first time. */
+static void fill(char *p, size_t size, int rate)
+{
+	const struct timespec pause = { 0, 1000000000 / rate };
+
+	for (size_t at = 0; (!was_asked || grows_again) && at < size;
+	     at += MIB) {
+		memset(p + at, 1, MIB);
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* Gives all of it back when it is asked, lives, and begins anew when it is told to. */
 static void be_polite(void)
 {
-	const struct timespec pause = { 0, 1000000000 / 25 };
-	const size_t size = 170 * MIB;
+	const struct timespec moment = { 0, 10000000 };
+	const size_t size = 300 * MIB;
 	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	signal(SIGTERM, note_asked);
-	for (size_t at = 0; !was_asked && at < size; at += MIB) {
-		memset(p + at, 1, MIB);
-		nanosleep(&pause, NULL);
-	}
-	munmap(p, size);
+	signal(SIGUSR1, note_again);
+	fill(p, size, 25);
+	madvise(p, size, MADV_DONTNEED);
+	while (!grows_again)
+		nanosleep(&moment, NULL);
+	fill(p, size, 100);
 }
 
 /*
  * It was asked, gave back what it had and works on: at the next shortage, of
- * another's making, it is not killed for that.
+ * another's making, it is not killed for that.  At one of its own it is.
  */
 static void test_let_be(void **state)
 {
@@ -279,8 +289,65 @@ static void test_let_be(void **state)
 	expect_signal(hog, SIGKILL);
 	assert_int_equal(waitpid(polite, NULL, WNOHANG), 0);
 	expect_innocents_live();
-	stop_daemon();
+	expect_said("(hog) are back after");
 	expect_not_said("(polite): SIGKILL now");
+	kill(polite, SIGUSR1);
+	expect_signal(polite, SIGKILL);
+	expect_innocents_live();
+	expect_no_oom();
+	stop_daemon();
+}
+
+static int stranger_pipe[2];
+
+/* In a group of its own, with one that has left the cgroup. */
+static void lead_a_stranger(void)
+{
+	char path[PATH_MAX + 32];
+	pid_t pid;
+	int fd;
+
+	setpgid(0, 0);
+	pid = fork();
+	if (!pid) {
+		snprintf(path, sizeof(path), "%s/../cgroup.procs",
+			 machine.path);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		pid = fd < 0 || write(fd, "0", 1) != 1 ? -1 : getpid();
+		prctl(PR_SET_NAME, "stranger");
+		if (write(stranger_pipe[1], &pid, sizeof(pid)) != sizeof(pid))
+			_exit(1);
+		for (;;)
+			pause();
+	}
+}
+
+/* -g, and one of the group is no member of the watched cgroup: it is not touched. */
+static void test_stranger_in_the_group(void **state)
+{
+	pid_t hog, stranger;
+
+	(void)state;
+	make_machine();
+	assert_int_equal(pipe2(stranger_pipe, O_CLOEXEC), 0);
+	start_daemon(NULL, "-g", NULL);
+	start_innocents();
+	hog = start_process("hog", 300, 100, lead_a_stranger);
+	assert_int_equal(read(stranger_pipe[0], &stranger, sizeof(stranger)),
+			 sizeof(stranger));
+	expect_signal(hog, SIGKILL);
+	expect_said("are back after");
+	stop_daemon();
+	close(stranger_pipe[0]);
+	close(stranger_pipe[1]);
+	/* It is ours now that its parent is gone. */
+	if (stranger > 0) {
+		assert_int_equal(kill(stranger, SIGTERM), 0);
+		expect_signal(stranger, SIGTERM);
+	}
+	expect_innocents_live();
+	if (stranger < 0)
+		skip_test("memcg", "the cgroup above takes no process");
 }
 
 /* As a virtual machine on memfd: shared memory, and nobody shares it. */
@@ -489,6 +556,7 @@ int main(void)
 		harness_test(test_stopped),
 		harness_test(test_all_places_taken),
 		harness_test(test_let_be),
+		harness_test(test_stranger_in_the_group),
 		harness_test(test_guests),
 		harness_test(test_not_permitted),
 		harness_test(test_cgroup_gone),

@@ -209,6 +209,25 @@ static void test_failed(void **state)
 	}
 }
 
+/* It was asked, and lives on: it can be chosen again, at once and later. */
+static void test_let_be(void **state)
+{
+	begin(0, state);
+	struck_forget(&strikes, &table, 1000, 6);
+	assert_string_equal(dying(), "a");
+	struck_add(&strikes, &table,
+		   &(struct struck){ .pid = 1003, .start = 7 });
+	struck_forget(&strikes, &table, 1000, 7);
+	assert_string_equal(dying(), "i");
+	sweep("eabci");
+	assert_string_equal(dying(), "i");
+	/* And asked again. */
+	struck_add(&strikes, &table,
+		   &(struct struck){ .pid = 1000, .start = 7 });
+	sweep("eabci");
+	assert_string_equal(dying(), "ai");
+}
+
 /* Once it is over, a service that begins anew in the cgroup is another. */
 static void test_begun_anew(void **state)
 {
@@ -246,7 +265,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		course_test(test_under_way), course_test(test_over),
 		course_test(test_failed),    course_test(test_begun_anew),
-		course_test(test_many),
+		course_test(test_let_be),    course_test(test_many),
 	};
 
 	cmocka_set_test_filter(getenv("MRELEASE_TEST"));

@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What mreleased makes of processes and cgroups that are files of the test's own. */
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,119 +8,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "rules.h"
+#include "procs.h"
 #include "sense.h"
-#include "table.h"
 #include "text.h"
 
-#define MIB ((uint64_t)1 << 20)
-#define GIB (1024 * MIB)
-
-static char root[PATH_MAX];
-static struct table table;
-static struct rules rules;
 static struct sense sense;
-
-static void put(const char *path, const char *text)
-{
-	char full[PATH_MAX + 64];
-	int fd;
-
-	snprintf(full, sizeof(full), "%s/%s", root, path);
-	unlink(full);
-	fd = open(full, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	assert_true(fd >= 0);
-	assert_true(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
-static void make_dir(const char *path)
-{
-	char full[PATH_MAX + 64];
-
-	snprintf(full, sizeof(full), "%s/%s", root, path);
-	unlink(full);
-	if (mkdir(full, 0700))
-		assert_int_equal(access(full, F_OK), 0);
-}
-
-struct process {
-	int pid;
-	int ppid;
-	const char *comm;
-	uint64_t kib;
-	/* Where its stack begins. */
-	unsigned int stack;
-	int oom_score_adj;
-	/* Clock ticks since boot. */
-	uint64_t start;
-};
-
-static void put_process(const struct process *p)
-{
-	char path[64], text[1024];
-
-	snprintf(path, sizeof(path), "proc/%d", p->pid);
-	make_dir(path);
-	snprintf(text, sizeof(text),
-		 "%d (%s) S %d 7 7 0 -1 4194560 1 0 0 0 1 1 0 0 20 0 1 0 %lu "
-		 "1000000 %lu 18446744073709551615 1 1 %u 0 0\n",
-		 p->pid, p->comm, p->ppid, (unsigned long)p->start,
-		 (unsigned long)(p->kib / 4), p->stack);
-	snprintf(path, sizeof(path), "proc/%d/stat", p->pid);
-	put(path, text);
-	snprintf(text, sizeof(text),
-		 "Name:\t%s\nUid:\t0\t0\t0\t0\nVmRSS:\t%lu kB\n"
-		 "RssAnon:\t%lu kB\nThreads:\t1\n",
-		 p->comm, (unsigned long)p->kib, (unsigned long)p->kib);
-	snprintf(path, sizeof(path), "proc/%d/status", p->pid);
-	put(path, text);
-	snprintf(text, sizeof(text), "%d\n", p->oom_score_adj);
-	snprintf(path, sizeof(path), "proc/%d/oom_score_adj", p->pid);
-	put(path, text);
-	snprintf(path, sizeof(path), "proc/%d/cgroup", p->pid);
-	put(path, "0::/\n");
-}
-
-/* Without swap, as where small processes are not read in full. */
-static void sweep(void)
-{
-	struct snapshot now = { .time_ns = clock_ns(), .total_bytes = GIB };
-
-	assert_int_equal(table_sweep(&table, &now), 0);
-}
-
-static const struct candidate *find(const struct process *p)
-{
-	const struct candidate *c = table_find(&table, p->pid, p->start);
-
-	assert_non_null(c);
-	return c;
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	snprintf(root, sizeof(root), "%s/mreleased-XXXXXX",
-		 access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
-	if (!mkdtemp(root))
-		return -1;
-	make_dir("proc");
-	make_dir("cgroup");
-	memset(&rules, 0, sizeof(rules));
-	return table_open(&table, root, -1, NULL, &rules);
-}
-
-static int tear_down(void **state)
-{
-	char command[PATH_MAX + 16];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf '%s'", root);
-	return system(command);
-}
 
 /* As small as an init of a container, it keeps the tree above it all the same. */
 static void test_small_and_protected(void **state)
