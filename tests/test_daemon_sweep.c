@@ -108,7 +108,7 @@ static bool would_go(void)
 	sweep();
 	table_view(&table, &now, &view);
 	view.growth_ns = NS_PER_S;
-	choose_victim(&view, &scratch, 0, &choice);
+	choose_victim(&view, &scratch, LEVEL_LOW, 0, &choice);
 	return choice.tree && table.c[choice.victim].pid == 200;
 }
 
