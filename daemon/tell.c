@@ -176,6 +176,16 @@ static const char *note_text(uint32_t notes)
 	return "";
 }
 
+static const char *why_exited(const struct release *r)
+{
+	if (r->view.asked_ns)
+		return " when asked";
+	/* No descriptor, memory or helper process was to be had for more. */
+	if (r->report.stage >= MRELEASE_STAGE_KILLED)
+		return ", and what it had was not looked at";
+	return " by itself";
+}
+
 void tell_release(const struct release *r, const struct snapshot *after)
 {
 	const struct mrelease_report *rep = &r->report;
@@ -211,8 +221,7 @@ void tell_release(const struct release *r, const struct snapshot *after)
 			  ARRAY_SIZE(fields),
 			  "process %d (%s) has exited%s; available %s, before "
 			  "%s",
-			  r->victim.pid, comm,
-			  r->view.asked_ns ? " when asked" : " by itself",
+			  r->victim.pid, comm, why_exited(r),
 			  say_bytes(after->available_bytes),
 			  say_bytes(r->before.available_bytes));
 		return;

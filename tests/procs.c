@@ -79,6 +79,17 @@ const struct candidate *find(const struct process *p)
 	return c;
 }
 
+void sweep_until_protected(const struct process *p)
+{
+	int64_t end = clock_ns() + 20 * NS_PER_S;
+
+	do {
+		table_forget_rules(&table, &rules);
+		sweep();
+	} while (!(find(p)->flags & CANDIDATE_NEVER) && clock_ns() < end);
+	assert_true(find(p)->flags & CANDIDATE_NEVER);
+}
+
 int set_up(void **state)
 {
 	(void)state;

@@ -43,6 +43,8 @@ void make_dir(const char *path);
 void put_process(const struct process *p);
 /* Without swap, as where small processes are not read in full. */
 void sweep(void);
+/* Its command line is read again until it is protected: a reader may get no CPU. */
+void sweep_until_protected(const struct process *p);
 /* It is there. */
 const struct candidate *find(const struct process *p);
 int set_up(void **state);

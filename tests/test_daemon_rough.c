@@ -80,7 +80,7 @@ static void expect_it_works(void)
 static void few_descriptors(void)
 {
 	/* Those that it always has, and a few. */
-	struct rlimit few = { 24, 24 };
+	struct rlimit few = { 28, 28 };
 
 	setrlimit(RLIMIT_NOFILE, &few);
 }

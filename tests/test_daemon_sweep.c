@@ -284,8 +284,8 @@ static void test_withheld(void **state)
 	for (int pid = 100; pid < 103; pid++)
 		put_withheld(pid);
 	put_command(&p, "database");
-	for (int i = 0; i < 4; i++)
-		sweep();
+	sweep();
+	sweep_until_protected(&p);
 	assert_string_equal(answers(4), "---P");
 	/* They keep all who read busy: there is nobody to ask the last one. */
 	put_withheld(104);

@@ -105,9 +105,12 @@ static void test_exec(void **state)
 	put("proc/100/cmdline", "java database");
 	sweep();
 	assert_false(find(&p)->flags & CANDIDATE_NEVER);
-	p.stack = 6;
-	put_process(&p);
-	sweep();
+	/* More than once, as a reader may get no CPU. */
+	for (int i = 0; i < 1000 && !(find(&p)->flags & CANDIDATE_NEVER); i++) {
+		p.stack++;
+		put_process(&p);
+		sweep();
+	}
 	assert_true(find(&p)->flags & CANDIDATE_NEVER);
 	rules_clear(&rules);
 }
@@ -126,9 +129,7 @@ static void test_long_command_line(void **state)
 	snprintf(line + sizeof(line) - 8, 8, "Main");
 	put_process(&p);
 	put("proc/100/cmdline", line);
-	table_forget_rules(&table, &rules);
-	sweep();
-	assert_true(find(&p)->flags & CANDIDATE_NEVER);
+	sweep_until_protected(&p);
 	rules_clear(&rules);
 }
 
