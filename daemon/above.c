@@ -165,7 +165,8 @@ static void read_memory(struct sense *s, const struct sense_above *a,
 	there += inactive + active / 2;
 	if (there < snap->available_bytes)
 		snap->available_bytes = there;
-	if (limit < snap->total_bytes)
+	/* 0, to force reclaim, is none of which there could be percentages. */
+	if (limit && limit < snap->total_bytes)
 		snap->total_bytes = limit;
 }
 

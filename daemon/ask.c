@@ -113,8 +113,8 @@ static size_t find_biggest(struct table *t, size_t *who)
 	return nr;
 }
 
-/* How many of them had their turn. */
-static size_t ask_these(struct table *t, const size_t *who, size_t nr)
+/* How many of them had their turn: as many as there was time and room for. */
+static size_t ask_batch(struct table *t, const size_t *who, size_t nr)
 {
 	struct cmdline lines[CMDLINE_BATCH];
 	pid_t pids[CMDLINE_BATCH] = { 0 };
@@ -138,6 +138,18 @@ static size_t ask_these(struct table *t, const size_t *who, size_t nr)
 		c->flags |= m->rule_flags;
 		c->unit = m->unit;
 	}
+	return asked;
+}
+
+/* Long lines come in more than one batch. */
+static size_t ask_these(struct table *t, const size_t *who, size_t nr)
+{
+	size_t asked = 0, n;
+
+	do {
+		n = ask_batch(t, who + asked, nr - asked);
+		asked += n;
+	} while (n && asked < nr && t->cmdline_ns > 0);
 	return asked;
 }
 

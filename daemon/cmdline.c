@@ -103,7 +103,7 @@ static bool is_waited_for(pid_t pid)
 static size_t wait_for(struct reader *r, int64_t left_ns, bool *stuck)
 {
 	int64_t begin = clock_ns(), now = begin, last = begin, wait;
-	size_t done = 0;
+	size_t done = 0, now_done;
 	uint64_t count;
 
 	for (*stuck = false; r->busy && !*stuck; now = clock_ns()) {
@@ -124,10 +124,11 @@ static size_t wait_for(struct reader *r, int64_t left_ns, bool *stuck)
 		    read(r->done_fd, &count, sizeof(count)) < 0)
 			break;
 	}
-	/* It may have come at the last moment. */
-	*stuck = *stuck && r->nr_done == done;
+	/* It may have come at the last moment; read once, as the thread goes on. */
+	now_done = r->nr_done;
+	*stuck = *stuck && now_done == done;
 	r->left = true;
-	return r->nr_done;
+	return now_done;
 }
 
 static void take(struct reader *r, size_t i, struct cmdline *ret)
@@ -146,12 +147,13 @@ size_t cmdline_ask(int proc_fd, const pid_t *pids, size_t nr, int64_t *left_ns,
 		   struct cmdline *ret)
 {
 	int64_t begin = clock_ns();
-	struct reader *r = find_reader();
 	size_t done = 0, at = 0;
+	struct reader *r;
 	bool stuck = false;
 
-	if (*left_ns <= 0)
+	if (!nr || *left_ns <= 0)
 		return 0;
+	r = find_reader();
 	if (r)
 		r->nr = 0;
 	/* Those who make all readers wait must not protect another one by that. */

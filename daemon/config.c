@@ -65,7 +65,7 @@ void config_defaults(struct config *c)
 {
 	memset(c, 0, sizeof(*c));
 	policy_defaults(&c->policy);
-	strcpy(c->status_socket, "/run/mreleased/status");
+	strcpy(c->status_socket, CONFIG_STATUS_SOCKET);
 }
 
 void config_clear(struct config *c)

@@ -12,6 +12,9 @@
 
 #define MAX_HOOK 1024
 
+/* Where the one for the whole machine has its own, and its lock, by default. */
+#define CONFIG_STATUS_SOCKET "/run/mreleased/status"
+
 struct config {
 	struct policy_config policy;
 	struct rules rules;

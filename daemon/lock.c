@@ -93,6 +93,23 @@ pid_t lock_machine(const char *socket_path)
 	return !is_dead(l.l_pid) ? l.l_pid : 0;
 }
 
+bool lock_is_taken(const char *socket_path)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char path[PATH_MAX];
+	bool taken;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s.lock", socket_path);
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	taken = is_trusted(fd, path) && !fcntl(fd, F_GETLK, &l) &&
+		l.l_type != F_UNLCK && !is_dead(l.l_pid);
+	close(fd);
+	return taken;
+}
+
 void lock_give_up(void)
 {
 	if (lock_fd >= 0)

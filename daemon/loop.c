@@ -440,8 +440,11 @@ int64_t mreleased_look(struct mreleased *d, bool triggered)
 	trace_keep(&d->trace, &d->view);
 	mreleased_obey(d, &dec);
 	record(d, &dec);
-	if (dec.level == LEVEL_CALM)
+	if (dec.level == LEVEL_CALM) {
 		handles_drop(&d->act);
+		/* Of a shortage that is over. */
+		d->refused = 0;
+	}
 	if (is_sweep_due(d, &dec)) {
 		sweep(d);
 		if (dec.level >= LEVEL_NEAR)

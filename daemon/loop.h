@@ -104,7 +104,5 @@ void mreleased_consider(struct mreleased *d, struct decision *dec,
 void mreleased_tell_memory(struct mreleased *d);
 /* Cgroups have changed: that of each process is read anew. */
 void mreleased_ask_cgroups(struct mreleased *d);
-/* Processes as of now, for who asks. */
-void mreleased_refresh(struct mreleased *d);
 
 #endif /* MRELEASED_LOOP_H */

@@ -183,9 +183,10 @@ static void end_reload(struct mreleased *d)
 	}
 	keep_what_is_open(&c, &d->config);
 	if (is_one_too_many(&c)) {
-		say(SAY_ERROR, "two would kill two where one is enough: going "
-			       "on with the old configuration, which is a dry "
-			       "run");
+		say(SAY_ERROR,
+		    "two would kill two where one is enough: going on with the "
+		    "old configuration%s",
+		    d->config.dry_run ? ", which is a dry run" : "");
 		config_clear(&c);
 	} else {
 		config_clear(&d->config);
@@ -234,6 +235,18 @@ static void drop_trigger(struct events *e, struct mreleased *d)
 	d->sense.trigger_fd = -1;
 }
 
+/*
+ * A cgroup that may have all of the machine's memory is short of it when the machine
+ * is.  Where another mreleased sees to that, two would kill two.  While there is
+ * time, since a file is opened.
+ */
+static void look_for_another(struct mreleased *d)
+{
+	if (*d->config.cgroup && d->last.level == LEVEL_CALM)
+		d->sense.machine_is_watched =
+			lock_is_taken(CONFIG_STATUS_SOCKET);
+}
+
 /* Until a signal ends it, or what is watched is gone. */
 static void run(struct events *e, struct mreleased *d)
 {
@@ -244,6 +257,7 @@ static void run(struct events *e, struct mreleased *d)
 	int n;
 
 	for (;;) {
+		look_for_another(d);
 		wait = mreleased_look(d, triggered);
 		if (d->gone)
 			return;
@@ -360,12 +374,28 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 	return d->gone ? 1 : 0;
 }
 
+/* What percentages are of: the machine's memory, or what its cgroup may have. */
+static int read_total(const struct config *c, struct snapshot *ret)
+{
+	static struct sense s;
+	int error;
+
+	if (!*c->cgroup)
+		return sense_machine(ret, c->earlyoom);
+	error = sense_open(&s, c->cgroup, "");
+	if (error)
+		return error;
+	error = sense_read(&s, ret);
+	sense_close(&s);
+	return error;
+}
+
 /* As it is on this machine. */
 static int print_config(struct config *c)
 {
 	struct snapshot s = { 0 };
 
-	if (!sense_machine(&s, c->earlyoom))
+	if (!read_total(c, &s))
 		config_settle(&c->policy, s.total_bytes, s.swap_total_bytes);
 	config_print(c, stdout);
 	return fflush(stdout) ? 1 : 0;

@@ -322,19 +322,21 @@ static int read_cgroup(struct sense *s, struct snapshot *snap)
 #undef STAT
 	snap->cache_bytes = inactive + active;
 	snap->hugetlb_bytes = snap->slab_bytes = 0;
-	snap->total_bytes = limit;
+	snap->total_bytes = limit ? limit : machine.total_bytes;
 	snap->free_bytes = minus(limit, usage);
 	/* As the kernel does for MemAvailable: half of what is in use stays. */
 	snap->available_bytes = snap->free_bytes + inactive + active / 2;
 	if (snap->available_bytes > limit)
 		snap->available_bytes = limit;
 	above_read(s, machine.total_bytes, snap);
+	snap->has |= SNAPSHOT_CGROUP;
+	if (s->machine_is_watched)
+		return 0;
 	/* No limit promises what the machine itself has not got. */
 	if (machine.free_bytes < snap->free_bytes)
 		snap->free_bytes = machine.free_bytes;
 	if (machine.available_bytes < snap->available_bytes)
 		snap->available_bytes = machine.available_bytes;
-	snap->has |= SNAPSHOT_CGROUP;
 	return 0;
 }
 

@@ -63,6 +63,11 @@ struct sense {
 	 * available and what processes have.  Set it when it is open.
 	 */
 	bool user_total;
+	/*
+	 * Of a cgroup: another mreleased sees to the machine, so that only the limits
+	 * of cgroups count here.  To be set by the owner.
+	 */
+	bool machine_is_watched;
 	char buf[16384];
 };
 

@@ -189,6 +189,9 @@ static void strike(struct mreleased *d, const struct decision *dec)
 			close(v.cgroup_fd);
 		return;
 	}
+	/* It was permitted; of SIGKILL that is known later. */
+	if (dec->action == ACTION_ASK)
+		d->refused = 0;
 	tell_decision(dec, &r->before, &v, false);
 	hook_run(d->config.before_kill, &v, NULL);
 	d->totals.asked += dec->action == ACTION_ASK;

@@ -178,12 +178,13 @@ static const char *note_text(uint32_t notes)
 
 static const char *why_exited(const struct release *r)
 {
-	if (r->view.asked_ns)
-		return " when asked";
 	/* No descriptor, memory or helper process was to be had for more. */
 	if (r->report.stage >= MRELEASE_STAGE_KILLED)
-		return ", and what it had was not looked at";
-	return " by itself";
+		return ", and what it had was not inspected";
+	/* Whose signal it was cannot be told. */
+	if (r->pushed || (r->view.asked_ns && r->ordered))
+		return "";
+	return r->view.asked_ns ? " when asked" : " by itself";
 }
 
 void tell_release(const struct release *r, const struct snapshot *after)

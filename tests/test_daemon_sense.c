@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,6 +23,8 @@
 
 static char root[PATH_MAX];
 static struct sense sense;
+/* By another mreleased, and then only what cgroups may have counts. */
+static bool watched;
 
 static void put(const char *path, const char *text)
 {
@@ -131,6 +134,7 @@ static void open_sense(const char *cgroup)
 
 	snprintf(dir, sizeof(dir), "%s/%s", root, cgroup ? cgroup : "");
 	assert_int_equal(sense_open(&sense, cgroup ? dir : NULL, root), 0);
+	sense.machine_is_watched = watched;
 }
 
 static void expect_read(uint64_t total, uint64_t available, uint64_t swap_total,
@@ -185,6 +189,37 @@ static void test_machine_is_full(void **state)
 	put_mib("p", "memory.max", 8292);
 	put_mib("p", "memory.current", 8192);
 	expect_numbers("p/a", 8292, 100, 0, 0);
+}
+
+/* Another mreleased sees to the machine: then only what cgroups may have counts. */
+static void test_machine_is_watched(void **state)
+{
+	(void)state;
+	put_v2("p");
+	put_v2("p/a");
+	put_machine(156, 0);
+	put_mib("p/a", "memory.max", 1024);
+	put_mib("p/a", "memory.current", 100);
+	watched = true;
+	expect_numbers("p/a", 1024, 924, 0, 0);
+	watched = false;
+	expect_numbers("p/a", 1024, 156, 0, 0);
+}
+
+/* To force reclaim: nothing is there, and it is not nothing of nothing. */
+static void test_limit_of_nothing(void **state)
+{
+	static const char *const dirs[] = { "p", "p/a" };
+
+	(void)state;
+	put_v2("p");
+	put_v2("p/a");
+	put_mib("p/a", "memory.current", 100);
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		put_mib(dirs[i], "memory.high", 0);
+		expect_numbers("p/a", 16384, 0, 8000, 8000);
+		put_text(dirs[i], "memory.high", "max\n");
+	}
 }
 
 /* Above that one who allocates is slowed down without an end, here or there. */
@@ -322,9 +357,14 @@ static void test_earlyoom_total(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		sense_test(test_machine_is_full), sense_test(test_high_above),
-		sense_test(test_swap_above),	  sense_test(test_v1_above),
-		sense_test(test_set_later),	  sense_test(test_huge_pages),
+		sense_test(test_machine_is_full),
+		sense_test(test_machine_is_watched),
+		sense_test(test_limit_of_nothing),
+		sense_test(test_high_above),
+		sense_test(test_swap_above),
+		sense_test(test_v1_above),
+		sense_test(test_set_later),
+		sense_test(test_huge_pages),
 		sense_test(test_earlyoom_total),
 	};
 

@@ -252,6 +252,23 @@ static void test_each_has_its_turn(void **state)
 	rules_clear(&rules);
 }
 
+/* Eight of these lines fill a reader's buffer, and the others wait for no time. */
+static void test_long_lines(void **state)
+{
+	struct process p = { 100, 1, "java", 1 << 10, 5, 0, 7 };
+	static char line[32000];
+
+	(void)state;
+	protect_by_command_line();
+	memset(line, 'x', sizeof(line) - 1);
+	for (p.pid = 100; p.pid < 140; p.pid++)
+		put_command(&p, line);
+	table.patience_ns = 20 * NS_PER_S;
+	sweep();
+	assert_int_equal(table.nr_unasked, 0);
+	rules_clear(&rules);
+}
+
 static void put_withheld(int pid)
 {
 	const struct process p = { pid, 1, "sly", 1 << 10, 5, 0, 7 };
@@ -307,6 +324,7 @@ int main(void)
 		sweep_test(test_born_a_moment_ago),
 		sweep_test(test_others),
 		sweep_test(test_each_has_its_turn),
+		sweep_test(test_long_lines),
 		sweep_test(test_withheld),
 	};
 
