@@ -354,6 +354,39 @@ static void test_beside_one_that_allocates(void **state)
 	munmap((void *)stop, sizeof(*stop));
 }
 
+static void have_what_the_parent_has(int mib)
+{
+	(void)mib;
+}
+
+/*
+ * A parent that writes after the fork has copied pages of its huge ones.  What the child
+ * had of these is its own then, and is freed only when the rest of the huge page is, or
+ * when memory is short.  Nobody has pinned it.
+ */
+static void test_copied_in_part(void **state)
+{
+	const size_t size = 16 * MIB, page = (size_t)getpagesize();
+	struct mrelease_report rep;
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pid_t pid;
+
+	(void)state;
+	own_need_frames();
+	assert_true(p != MAP_FAILED);
+	/* Without huge pages here there is nothing of the kind. */
+	madvise(p, size, MADV_HUGEPAGE);
+	memset(p, 1, size);
+	pid = own_start(have_what_the_parent_has, 0);
+	for (size_t at = 0; at < size; at += 2 * page)
+		p[at] = 2;
+	own_kill(pid, 0, &rep);
+	munmap(p, size);
+	expect_report(&rep, rep.result == MRELEASE_RELEASED);
+	expect_report(&rep, rep.outstanding_bytes == 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,6 +400,7 @@ int main(void)
 		harness_test(test_in_pipes_of_a_tree),
 		harness_test(test_out_of_pipes),
 		harness_test(test_beside_one_that_allocates),
+		harness_test(test_copied_in_part),
 	};
 
 	return run_group(tests);

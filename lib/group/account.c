@@ -9,7 +9,7 @@
 
 /* CPU time before a kill; it may take longer if the machine is busy. */
 #define OBJECTS_NS	  (25 * NSEC_PER_MSEC)
-#define OBJECTS_MEMBER_NS (250 * NSEC_PER_USEC)
+#define OBJECTS_MEMBER_NS (2 * NSEC_PER_MSEC)
 #define COUNT_NS	  (20 * NSEC_PER_MSEC)
 #define COUNT_MEMBER_NS	  (20 * NSEC_PER_USEC)
 #define COUNT_BUSY	  10

@@ -153,6 +153,7 @@ static int group_kill(struct group *g)
 	}
 	if (!call_killed(g->call))
 		group_count(g);
+	call_take_turn(g->call, &g->helper);
 	call_kill_begins(g->call);
 	if (!g->kill_ns)
 		g->kill_ns = g->call->kill_ns;

@@ -86,6 +86,13 @@ enum root_is {
 	ROOT_GONE,
 };
 
+enum turn {
+	TURN_OPEN = 0,
+	TURN_HELPER,
+	/* It has been given up, and will be ended: it must not begin. */
+	TURN_CALLER,
+};
+
 struct call {
 	const struct group_ops *ops;
 	/* The caller's descriptor of the target. */
@@ -102,8 +109,8 @@ struct call {
 	uint32_t root_is;
 	/* No helper works on beyond this, nor is another started. */
 	int64_t last_ns;
-	/* Nor beyond this if nothing has been killed. */
-	int64_t kill_by_ns;
+	/* enum turn: who kills, once that is decided. */
+	uint32_t turn;
 	/* When the kill became due; 0: the soft signal has its time. */
 	int64_t due_ns;
 	/* When the soft signal was sent, by a helper before this one perhaps. */
@@ -129,6 +136,23 @@ struct call {
 
 bool call_killed(const struct call *c);
 void call_kill_begins(struct call *c);
+
+/* watch.c: the caller, while its helper works */
+
+/* Past the deadline, before a helper is given up. */
+#define CALL_GIVE_UP_NS (400 * NSEC_PER_MSEC)
+
+enum outcome {
+	OVER,
+	/* It hangs on a member: once more, without that one. */
+	AGAIN,
+};
+
+enum outcome call_watch(struct call *c, struct group *g);
+/* In a helper, before the kill: does not return where it has been given up. */
+void call_take_turn(struct call *c, const struct helper *h);
+/* True: it has ended. */
+bool call_wait_a_moment(struct helper *h, int64_t ns);
 /*
  * Called by the caller or its helper, with its own descriptor of the cgroup.  -EPERM: a
  * member may not be killed, rep says which.  -EMFILE, -EACCES, -ELOOP: a list could not

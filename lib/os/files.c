@@ -65,20 +65,26 @@ void files_begin(void)
 	__atomic_fetch_add(&calls, BEGUN_ONE + 1, __ATOMIC_SEQ_CST);
 }
 
+/* Of a millisecond each. */
+#define LOCK_TRIES 200
+
 /*
  * The lock is the number of the process that has it.  In a child of fork(2) that is
  * its parent's, if another thread had it then: nobody has it in the child, and the
- * list is whole, since each change of it is one store.
+ * list is whole, since each change of it is one store.  Both have the same number
+ * where the child is the first process of another PID namespace, as its parent is of
+ * its own: so a lock that is held for very long is taken, too.
  */
 static void lock_owners(void)
 {
 	struct timespec ts = { .tv_nsec = NSEC_PER_MSEC };
 	uint32_t us = sys_getpid(), holder = 0;
+	int tries = 0;
 
 	while (!__atomic_compare_exchange_n(&lock, &holder, us, false,
 					    __ATOMIC_ACQ_REL,
 					    __ATOMIC_ACQUIRE)) {
-		if (holder != us)
+		if (holder && (holder != us || tries++ == LOCK_TRIES))
 			continue;
 		sys_futex(&lock, FUTEX_WAIT, us, &ts);
 		holder = 0;

@@ -39,7 +39,11 @@
 #define KPF_SWAPCACHE  (1ULL << 13)
 #define KPF_LRU	       (1ULL << 5)
 /* Of several pages: never put aside, and in older kernels not told of each page. */
-#define KPF_COMPOUND (1ULL << 15 | 1ULL << 16)
+#define KPF_COMPOUND_HEAD (1ULL << 15)
+#define KPF_COMPOUND_TAIL (1ULL << 16)
+#define KPF_COMPOUND	  (KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL)
+/* The biggest that is not of hugetlb, where pages are of 4 KiB. */
+#define BIG_PAGES 512
 
 enum now { FREE, PUT_ASIDE, HELD };
 
@@ -104,6 +108,32 @@ void held_note_later(struct held *h, uint64_t word)
 	};
 }
 
+/*
+ * A page of a big one that another process has mapped in part: after a fork the
+ * pages that were copied leave holes, which the kernel splits off and frees when it
+ * needs memory.  Nobody has pinned them.
+ */
+static bool others_are_mapped(const struct held *h, uint64_t frame)
+{
+	uint64_t flags[BIG_PAGES], counts[BIG_PAGES];
+	uint64_t first = frame - frame % BIG_PAGES;
+	unsigned int from = frame % BIG_PAGES, to = from;
+
+	if (sys_pread(h->flags_fd, flags, sizeof(flags), first * 8) !=
+		    sizeof(flags) ||
+	    sys_pread(h->counts_fd, counts, sizeof(counts), first * 8) !=
+		    sizeof(counts))
+		return false;
+	while (from && !(flags[from] & KPF_COMPOUND_HEAD))
+		from--;
+	while (to + 1 < BIG_PAGES && flags[to + 1] & KPF_COMPOUND_TAIL)
+		to++;
+	for (unsigned int i = from; i <= to; i++)
+		if (counts[i])
+			return true;
+	return false;
+}
+
 static enum now what_is(const struct held *h, const struct held_frame *f)
 {
 	uint64_t flags, count;
@@ -123,6 +153,9 @@ static enum now what_is(const struct held *h, const struct held_frame *f)
 	if (f->type == HELD_SAMPLED && flags & KPF_HUGE)
 		return FREE;
 	if (f->type != HELD_OBJECT && flags & KPF_SWAPCACHE)
+		return PUT_ASIDE;
+	if (f->type == HELD_SAMPLED && flags & KPF_COMPOUND &&
+	    others_are_mapped(h, f->frame))
 		return PUT_ASIDE;
 	return flags & (KPF_LRU | KPF_COMPOUND | KPF_HUGE) ? HELD : PUT_ASIDE;
 }

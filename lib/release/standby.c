@@ -39,10 +39,19 @@ static void standby_set(struct release *r, enum standby s)
 	sys_futex(&r->standby, FUTEX_WAKE, 1, NULL);
 }
 
-/* It has called execve(), and nobody can give us an order any more. */
-static bool host_has_left(const struct helper *h)
+/*
+ * It has called execve(), and nobody can give us an order any more.  A main thread
+ * that has exited has no memory at all, and its process goes on: that it does at two
+ * ticks in a row is neither of the moments in between.
+ */
+static bool host_has_left(const struct helper *h, unsigned int *ticks)
 {
-	return sys_kcmp(sys_getpid(), h->parent, KCMP_VM) > 0;
+	if (sys_kcmp(sys_getpid(), h->parent, KCMP_VM) <= 0 ||
+	    state_of_process(h->parent) == 'Z')
+		*ticks = 0;
+	else
+		++*ticks;
+	return *ticks > 1;
 }
 
 /* What decides on what a thread may do to others. */
@@ -69,12 +78,14 @@ static bool same_credentials(const struct credentials *c)
 static void standby_main(void *arg)
 {
 	struct release *r = arg;
+	unsigned int ticks = 0;
 
 	release_prepare_main(r);
 	/* As long as it waits it has nothing in hand (files.c). */
 	r->helper.finished = true;
 	standby_set(r, STANDBY_WAITS);
-	while (standby_get(r) == STANDBY_WAITS && !host_has_left(&r->helper))
+	while (standby_get(r) == STANDBY_WAITS &&
+	       !host_has_left(&r->helper, &ticks))
 		helper_wait_tick(&r->helper, &r->standby, STANDBY_WAITS);
 	if (standby_get(r) != STANDBY_GO)
 		return;
