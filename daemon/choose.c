@@ -351,16 +351,19 @@ static void choose_tree(const struct policy_view *v, struct policy_scratch *s,
 	ch->gain_bytes = t->gain;
 }
 
-/* Where the second line is reached, this death leads back above it. */
+/*
+ * Where the second line is reached, this death leads back above it.  In a stall there
+ * may be more than that already, and every death would.
+ */
 static bool is_way_out(const struct policy_view *v, enum policy_level level,
 		       uint64_t gain)
 {
 	const struct snapshot *now = &v->history[v->nr_history - 1];
 	const struct policy_config *c = v->config;
+	uint64_t line = kill_line(&c->mem_kill, &c->mem_term, now->total_bytes);
 
-	return level == LEVEL_CRITICAL &&
-	       now->available_bytes + gain >
-		       kill_line(&c->mem_kill, &c->mem_term, now->total_bytes);
+	return level == LEVEL_CRITICAL && now->available_bytes <= line &&
+	       now->available_bytes + gain > line;
 }
 
 /* Would all that is left be theirs within a minute? */
