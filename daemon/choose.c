@@ -20,6 +20,9 @@
 #define SMALL_SHARE 4
 /* What lasts longer at this rate is no fall. */
 #define NO_FALL_S 60
+/* What goes on now, and how much of the least gain in a second is little. */
+#define LATELY_NS NS_PER_S
+#define TRICKLE	  16
 
 uint64_t candidate_gain(const struct candidate *c)
 {
@@ -351,16 +354,19 @@ static void choose_tree(const struct policy_view *v, struct policy_scratch *s,
 	ch->gain_bytes = t->gain;
 }
 
-/* Where the second line is reached, this death leads back above it. */
+/*
+ * Where the second line is reached, this death leads back above it.  In a stall there
+ * may be more than that already, and every death would.
+ */
 static bool is_way_out(const struct policy_view *v, enum policy_level level,
 		       uint64_t gain)
 {
 	const struct snapshot *now = &v->history[v->nr_history - 1];
 	const struct policy_config *c = v->config;
+	uint64_t line = kill_line(&c->mem_kill, &c->mem_term, now->total_bytes);
 
-	return level == LEVEL_CRITICAL &&
-	       now->available_bytes + gain >
-		       kill_line(&c->mem_kill, &c->mem_term, now->total_bytes);
+	return level == LEVEL_CRITICAL && now->available_bytes <= line &&
+	       now->available_bytes + gain > line;
 }
 
 /* Would all that is left be theirs within a minute? */
@@ -374,6 +380,28 @@ static bool is_fall(const struct policy_view *v, uint64_t growth)
 }
 
 /*
+ * The growth window reaches back to the last calm sweep, a minute or more: a tmpfs that
+ * grew in it may have stopped long before the fall.  Does it still grow, and is it most
+ * of what has gone in the last second?  A trickle, as of a journal in /run, is neither.
+ */
+static bool still_grows(const struct policy_view *v)
+{
+	const struct snapshot *now = &v->history[v->nr_history - 1];
+	const struct snapshot *then = snapshot_before(v, LATELY_NS);
+	int64_t ns = now->time_ns - then->time_ns;
+	int64_t grown = (int64_t)(now->shmem_bytes - then->shmem_bytes);
+	int64_t lost = (int64_t)(then->available_bytes + then->swap_free_bytes -
+				 now->available_bytes - now->swap_free_bytes);
+
+	/* Too short to tell: what is known of the window must do. */
+	if (ns < LATELY_NS / 10)
+		return true;
+	return grown > 0 && grown > lost / 2 &&
+	       (double)grown * TRICKLE * (double)NS_PER_S >
+		       (double)min_gain(v) * (double)ns;
+}
+
+/*
  * Files in a tmpfs, and what else is shmem and mapped by nobody, belongs to no
  * process: killing one gives back its own memory only, and tmpfs fills that, too.
  * One that does not grow fills nothing.
@@ -384,6 +412,7 @@ static bool is_tmpfs(const struct policy_view *v, const struct choice *ch,
 	const struct snapshot *now = &v->history[v->nr_history - 1];
 	uint64_t mapped = 0, mapped_growth = 0, unmapped, growth = 0;
 	uint64_t own = 0, own_growth = 0;
+	bool grows;
 
 	for (size_t i = 0; i < v->nr_candidates; i++) {
 		const struct candidate *c = &v->candidates[i];
@@ -403,9 +432,10 @@ static bool is_tmpfs(const struct policy_view *v, const struct choice *ch,
 		mapped = own;
 	if (own_growth > mapped_growth)
 		mapped_growth = own_growth;
+	grows = v->shmem_growth_bytes > (int64_t)growth && still_grows(v);
 	/* With swap, what is available hardly falls: a little tmpfs is not it. */
-	if (v->growth_ns && v->shmem_growth_bytes > (int64_t)min_gain(v) &&
-	    (uint64_t)v->shmem_growth_bytes > growth &&
+	if (grows && v->growth_ns &&
+	    v->shmem_growth_bytes > (int64_t)min_gain(v) &&
 	    v->available_growth_bytes < 0 &&
 	    v->shmem_growth_bytes > -v->available_growth_bytes / 2)
 		return mapped_growth < (uint64_t)v->shmem_growth_bytes / 2;
@@ -413,8 +443,7 @@ static bool is_tmpfs(const struct policy_view *v, const struct choice *ch,
 	if (unmapped <= 2 * ch->gain_bytes || unmapped <= min_gain(v) * 20 ||
 	    is_way_out(v, level, ch->gain_bytes))
 		return false;
-	if (v->shmem_growth_bytes > 0 &&
-	    (uint64_t)v->shmem_growth_bytes > growth)
+	if (grows)
 		return true;
 	/* It was there before, and so it is not what makes memory short now. */
 	return ch->gain_bytes < need && !is_fall(v, growth);

@@ -99,6 +99,8 @@ void table_finish(struct table *t, const struct snapshot *now)
 		m->base_shmem[0] = m->base_shmem[1];
 		m->base_bytes[1] = t->c[i].anon_bytes + t->c[i].swap_bytes;
 		m->base_shmem[1] = t->c[i].shmem_bytes;
+		/* Over the same time as that of the machine. */
+		table_measure(&t->c[i], m);
 	}
 	t->base[0] = t->base[1];
 	t->base[1] = (struct base){ now->time_ns, now->available_bytes,

@@ -52,11 +52,7 @@ static const struct snapshot *newest(const struct policy_view *v)
 	return &v->history[v->nr_history - 1];
 }
 
-/*
- * The last one that is at least so old; the oldest if none is.  What was before
- * the end of a victim is its doing, and says nothing of those who are left.
- */
-static const struct snapshot *before(const struct policy_view *v, int64_t ns)
+const struct snapshot *snapshot_before(const struct policy_view *v, int64_t ns)
 {
 	size_t i = v->nr_history - 1;
 
@@ -86,7 +82,7 @@ static int64_t time_for(int64_t bytes, int64_t rate)
 /* Bytes a second that go, memory and swap together. */
 static int64_t rate_over(const struct policy_view *v, int64_t ns)
 {
-	const struct snapshot *now = newest(v), *then = before(v, ns);
+	const struct snapshot *now = newest(v), *then = snapshot_before(v, ns);
 	int64_t dt = now->time_ns - then->time_ns, lost;
 
 	if (dt < RATE_NS / 4)
@@ -151,7 +147,7 @@ static int64_t until_zero(const struct policy_view *v)
 
 static uint32_t stall_over(const struct policy_view *v, int64_t ns)
 {
-	const struct snapshot *now = newest(v), *then = before(v, ns);
+	const struct snapshot *now = newest(v), *then = snapshot_before(v, ns);
 	int64_t dt_us = (now->time_ns - then->time_ns) / 1000;
 
 	/* A time shorter than asked for proves nothing. */
@@ -181,7 +177,7 @@ static bool stalled(const struct policy_view *v, struct decision *d)
 {
 	const struct policy_config *c = v->config;
 	const struct snapshot *now = newest(v);
-	const struct snapshot *then = before(v, c->stall_ns);
+	const struct snapshot *then = snapshot_before(v, c->stall_ns);
 	uint64_t in, refaults;
 
 	if (!c->stall_permille ||
@@ -275,8 +271,9 @@ static int64_t kernel_kill_ns(const struct policy_view *v)
  */
 static bool kernel_killed(const struct policy_view *v)
 {
-	const struct snapshot *now = newest(v), *then = before(v, OOM_NS);
-	const struct snapshot *first = before(v, 2 * OOM_NS);
+	const struct snapshot *now = newest(v);
+	const struct snapshot *then = snapshot_before(v, OOM_NS);
+	const struct snapshot *first = snapshot_before(v, 2 * OOM_NS);
 
 	if (!(now->has & then->has & first->has & SNAPSHOT_VMSTAT))
 		return false;

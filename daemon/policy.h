@@ -270,6 +270,11 @@ uint64_t line_bytes(const struct line *line, uint64_t total);
 /* The second of two lines; one that is only implied is never above the first. */
 uint64_t kill_line(const struct line *kill, const struct line *term,
 		   uint64_t total);
+/*
+ * The last one that is at least so old; the oldest if none is.  What was before
+ * the end of a victim is its doing, and says nothing of those who are left.
+ */
+const struct snapshot *snapshot_before(const struct policy_view *v, int64_t ns);
 const char *reason_text(enum policy_reason reason);
 
 /* choose.c */

@@ -18,8 +18,8 @@
 /*
  * Calm, only so that growth can be told from size the moment that it is over: at
  * looks that are made anyway, if memory has moved since, and else each minute.
+ * CALM_SHARE: table.h.
  */
-#define CALM_SHARE   200
 #define CALM_NS	     (9 * NS_PER_S)
 #define CALM_MOVED   100
 #define CALM_SAME_NS (60 * NS_PER_S)

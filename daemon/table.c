@@ -18,7 +18,10 @@
 /* Of the kernel's task flags, in /proc/PID/stat. */
 #define PF_EXITING 0x00000004u
 #define PF_KTHREAD 0x00200000u
-/* An older measure says nothing of who takes the memory now.  Calm, see rest.c. */
+/*
+ * An older measure says nothing of who takes the memory now; older, too, than calm
+ * sweeps are apart (rest.c), which is longer where there are thousands of processes.
+ */
 #define STALE_NS (90 * NS_PER_S)
 /* But what is younger than this has grown by all that it has. */
 #define BORN_S	 10
@@ -341,10 +344,19 @@ void table_ask_again(struct table *t)
 		t->m[i].rules_known = false;
 }
 
+static bool is_stale(const struct table *t, int64_t now_ns)
+{
+	int64_t stale = CALM_SHARE * t->took_ns / 2 * 3;
+
+	if (stale < STALE_NS)
+		stale = STALE_NS;
+	return !t->swept_ns || now_ns - t->swept_ns > stale;
+}
+
 int table_sweep(struct table *t, const struct snapshot *now)
 {
 	int64_t begin = clock_ns();
-	bool rebase = !t->swept_ns || begin - t->swept_ns > STALE_NS;
+	bool rebase = is_stale(t, begin);
 	struct timespec ts;
 	int ret;
 

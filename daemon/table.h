@@ -12,6 +12,12 @@
 #include "policy.h"
 #include "units.h"
 
+/*
+ * Calm, a sweep takes one part in so many of the time between two (rest.c), and what
+ * the one before saw must still be of use then (table.c).
+ */
+#define CALM_SHARE 200
+
 struct rules;
 
 /* What a sweep remembers of a process for the next one. */

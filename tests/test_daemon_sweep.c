@@ -54,6 +54,55 @@ static void test_growth_after_a_rest(void **state)
 	assert_true(find(&hog)->growth_bytes == 1500 * MIB);
 }
 
+/* With 10,000 processes calm sweeps are 100 s apart, and a look each ten. */
+static void test_growth_after_a_long_rest(void **state)
+{
+	struct process hog = { 100, 1, "hog", 100 << 10, 5, 0, 7 };
+
+	(void)state;
+	put_process(&hog);
+	sweep();
+	table.took_ns = 500 * NS_PER_MS;
+	rest(110);
+	hog.kib = 900 << 10;
+	put_process(&hog);
+	sweep();
+	assert_true(find(&hog)->growth_bytes == 800 * MIB);
+	/* That is older than it had to be. */
+	table.took_ns = 500 * NS_PER_MS;
+	rest(160);
+	hog.kib = 1000 << 10;
+	put_process(&hog);
+	sweep();
+	assert_true(find(&hog)->growth_bytes == 0);
+}
+
+/*
+ * It grew between two calm sweeps, and has slept since; another one takes the memory
+ * after the second.  The first choice is made right after the sweep that follows.
+ */
+static void test_grown_before(void **state)
+{
+	struct process database = { 100, 1, "database", 100 << 10, 5, 0, 7 };
+	struct process hog = { 101, 1, "hog", 100 << 10, 6, 0, 7 };
+
+	(void)state;
+	put_process(&database);
+	put_process(&hog);
+	sweep();
+	rest(50);
+	database.kib = 2500 << 10;
+	put_process(&database);
+	sweep();
+	assert_true(find(&database)->growth_bytes == 2400 * MIB);
+	rest(50);
+	hog.kib = 2000 << 10;
+	put_process(&hog);
+	sweep();
+	assert_true(find(&database)->growth_bytes == 0);
+	assert_true(find(&hog)->growth_bytes == 1900 * MIB);
+}
+
 /* Nothing is known of what was before: but it was born a moment ago. */
 static void test_born_a_moment_ago(void **state)
 {
@@ -321,6 +370,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		sweep_test(test_growth_after_a_rest),
+		sweep_test(test_growth_after_a_long_rest),
+		sweep_test(test_grown_before),
 		sweep_test(test_born_a_moment_ago),
 		sweep_test(test_others),
 		sweep_test(test_each_has_its_turn),

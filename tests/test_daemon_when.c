@@ -229,6 +229,26 @@ static void test_stall(void **state)
 	expect(ACTION_NONE, REASON_CALM, NULL);
 }
 
+/* The same beside a tmpfs that was full before: one after another would go in vain. */
+static void test_stall_beside_tmpfs(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 6; i++)
+		add("innocent", 11);
+	m.growth_ns = 3 * NS_PER_S;
+	m.now.shmem_bytes = 550 * MIB;
+	for (int i = 0; i < 300; i++) {
+		m.now.full_us += 45000;
+		m.now.refault_file += 5000;
+		look(50, 130);
+	}
+	assert_int_equal(decide().level, LEVEL_CRITICAL);
+	expect(ACTION_NONE, REASON_TMPFS, NULL);
+	/* With this one there is enough. */
+	add("enough", 25);
+	expect(ACTION_KILL, REASON_STALL, "enough");
+}
+
 /* A stall of a second is not one of ten. */
 static void test_short_stall(void **state)
 {
@@ -363,6 +383,7 @@ int main(void)
 		course_test(test_swap_left),
 		course_test(test_cache_thrash),
 		course_test(test_stall),
+		course_test(test_stall_beside_tmpfs),
 		course_test(test_short_stall),
 		course_test(test_long_stall),
 		course_test(test_history),

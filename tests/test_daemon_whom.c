@@ -2,6 +2,20 @@
 /* Whom mreleased chooses. */
 #include "course.h"
 
+/* As fall(), for files in a tmpfs. */
+static void fill(int64_t ms, int64_t to_mib)
+{
+	int64_t from = (int64_t)(m.now.available_bytes / MIB);
+	uint64_t had = m.now.shmem_bytes / MIB;
+
+	for (int64_t t = 50; t <= ms; t += 50) {
+		int64_t written = (from - to_mib) * t / ms;
+
+		m.now.shmem_bytes = (had + (uint64_t)written) * MIB;
+		look(50, (uint64_t)(from - written));
+	}
+}
+
 /* tmpfs: the writer is gone, or small; all others would die for it. */
 static void test_tmpfs_grows(void **state)
 {
@@ -11,10 +25,40 @@ static void test_tmpfs_grows(void **state)
 	m.growth_ns = 2 * NS_PER_S;
 	m.available_growth = -200 * (int64_t)MIB;
 	m.shmem_growth = 195 * (int64_t)MIB;
-	m.now.shmem_bytes = 450 * MIB;
+	m.now.shmem_bytes = 270 * MIB;
 	look(0, 200);
-	fall(2000, 20);
+	fill(2000, 20);
 	expect(ACTION_NONE, REASON_TMPFS, NULL);
+}
+
+/*
+ * It grew after the last calm sweep, and that was all: since then somebody else has taken
+ * what was left.  What a journal in /run takes meanwhile does not matter.
+ */
+static void test_tmpfs_has_stopped(void **state)
+{
+	(void)state;
+	hog(380, 370);
+	m.growth_ns = 8 * NS_PER_S;
+	look(0, 890);
+	fill(1000, 440);
+	m.shmem_growth = 450 * (int64_t)MIB;
+	m.available_growth = -870 * (int64_t)MIB;
+	/* Until half of the last second is the hog's. */
+	fall(200, 400);
+	m.now.shmem_bytes += MIB / 4;
+	fall(1500, 20);
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+	/* It has all that it wants. */
+	fall(2000, 20);
+	m.now.shmem_bytes += MIB / 4;
+	look(50, 20);
+	expect(ACTION_KILL, REASON_CRITICAL, "hog");
+	/* Many that leak, none of whom is enough alone. */
+	m.nr = 0;
+	for (int i = 0; i < 13; i++)
+		add("leaker", 29)->growth_bytes = 20 * MIB;
+	expect(ACTION_KILL, REASON_CRITICAL, "leaker");
 }
 
 /* Nothing grows any more, and nobody has enough to lead out of it. */
@@ -29,6 +73,8 @@ static void test_tmpfs_is_full(void **state)
 	fall(10000, 10);
 	expect(ACTION_NONE, REASON_TMPFS, NULL);
 	/* Slowly, but it is the tmpfs that grows: it takes what comes back. */
+	look(1000, 16);
+	fill(3000, 10);
 	m.shmem_growth = 5 * (int64_t)MIB;
 	m.available_growth = -6 * (int64_t)MIB;
 	m.c[0].growth_bytes = MIB;
@@ -87,9 +133,9 @@ static void test_shared_memory_hog(void **state)
 	m.growth_ns = 2 * NS_PER_S;
 	m.available_growth = -200 * (int64_t)MIB;
 	m.shmem_growth = 195 * (int64_t)MIB;
-	m.now.shmem_bytes = 450 * MIB;
+	m.now.shmem_bytes = 270 * MIB;
 	look(0, 200);
-	fall(2000, 20);
+	fill(2000, 20);
 	expect(ACTION_KILL, REASON_CRITICAL, "hog");
 }
 
@@ -428,6 +474,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		course_test(test_tmpfs_grows),
+		course_test(test_tmpfs_has_stopped),
 		course_test(test_tmpfs_is_full),
 		course_test(test_tmpfs_and_slow_leak),
 		course_test(test_tmpfs_and_leak_above),
