@@ -25,8 +25,14 @@ static unsigned int family_left(void)
 	unsigned int i, n, left = 0;
 
 	n = process_children(getpid(), children, MAX_MEMBERS);
-	for (i = 0; i < n; i++)
-		left += process_exists(children[i]);
+	for (i = 0; i < n; i++) {
+		if (!process_exists(children[i]))
+			continue;
+		printf("# %d is left: %c%s\n", children[i],
+		       process_state(children[i]),
+		       same_program(children[i]) ? ", a helper?" : "");
+		left++;
+	}
 	return left;
 }
 

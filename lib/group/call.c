@@ -32,7 +32,8 @@
 /* After that, for the end of a helper. */
 #define END_NS (100 * NSEC_PER_MSEC)
 /* For the last of a helper's exit. */
-#define REAP_NS (50 * NSEC_PER_MSEC)
+#define REAP_NS	     (50 * NSEC_PER_MSEC)
+#define REAP_BUSY_NS NSEC_PER_SEC
 
 static bool gone_by(struct helper *h, int64_t until)
 {
@@ -45,15 +46,20 @@ static bool gone_by(struct helper *h, int64_t until)
 /*
  * It has left our memory.  Its exit may hang a little later, in the close of
  * the copy of a file of the host's whose file system has gone; then it stays
- * behind, and is a zombie once that is over.
+ * behind, and is a zombie once that is over.  One that has no CPU does not hang.
  */
 static void helper_reap(struct helper *h)
 {
-	int64_t until = now_ns() + REAP_NS;
+	int64_t begin = now_ns(), until = begin + REAP_NS;
 
-	while (sys_wait4(h->pid, NULL, __WALL | WNOHANG) == 0 &&
-	       now_ns() < until)
-		pause_until(now_ns() + NSEC_PER_MSEC / 8);
+	while (sys_wait4(h->pid, NULL, __WALL | WNOHANG) == 0) {
+		int64_t now = now_ns();
+
+		if (now >= until && (now >= begin + REAP_BUSY_NS ||
+				     state_of_process(h->pid) != 'R'))
+			return;
+		pause_until(now + NSEC_PER_MSEC / 8);
+	}
 }
 
 static void helper_sigkill(const struct helper *h)
