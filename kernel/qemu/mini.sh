@@ -169,12 +169,12 @@ mini_state()
 		sha256sum | cut -d' ' -f1
 }
 
-# Those of which something has been changed for a day, one after the other for as
-# long as there is time: each day another one first, and last what has passed here
-# in the same state.
+# Those of which something has been changed within a day, one after the other for as
+# long as there is time: each day another one first.  What has passed here in the same
+# state is left out.
 mini_ci()
 {
-	local since all each late=() passed=$work/mini.passed ret=0
+	local since all each due=() passed=$work/mini.passed ret=0
 
 	since=$(git -C "$top" rev-list -1 --before='1 day ago' HEAD)
 	[ -n "$since" ] || since=$(git -C "$top" hash-object -t tree /dev/null)
@@ -184,12 +184,12 @@ mini_ci()
 		git -C "$top" diff --quiet "$since" HEAD -- \
 			"kernel/series-7.3/$each" && continue
 		grep -qx "$(mini_state "$each")" "$passed" 2>/dev/null ||
-			late+=("$each")
+			due+=("$each")
 	done
-	[ ${#late[@]} -gt 0 ] || { say "mini-series: nothing new"; return 0; }
-	say "mini-series, in this order: ${late[*]}"
+	[ ${#due[@]} -gt 0 ] || { say "mini-series: nothing new"; return 0; }
+	say "mini-series, in this order: ${due[*]}"
 	mini_prepare
-	for each in "${late[@]}"; do
+	for each in "${due[@]}"; do
 		total_failed=0
 		say "mini-series $each"
 		mini_one "$each"
