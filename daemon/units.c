@@ -106,8 +106,8 @@ static bool has_attribute(const char *dir, const char *name)
 }
 
 /*
- * To spare a cgroup is for root to say, or for the user that we run as: anybody else
- * would protect his own at the cost of the others.
+ * To spare a cgroup is for root to say, or for the user that we run as: any other
+ * would protect its own processes at the cost of the rest.
  */
 static uint32_t attributes(const char *dir, const struct stat *st)
 {

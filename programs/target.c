@@ -65,7 +65,7 @@ static int parse_cgroup(struct target *t, const char *arg)
 
 /*
  * More targets than descriptors: half of them are kept for the releases
- * themselves, and who has no handle by then is opened when his turn comes.
+ * themselves, and a target without one is opened when its turn comes.
  */
 static void spare(struct target *t, const struct settings *set)
 {

@@ -36,32 +36,41 @@ static bool has_child(void)
 	return process_children(getpid(), (pid_t[8]){ 0 }, 8) > 0;
 }
 
+/* A host, in a process of its own, exits with 0; the victim is none the worse for it. */
+static void host_case(void (*host_main)(struct victim *v))
+{
+	struct victim v;
+	pid_t host;
+
+	need_root();
+	victim_start(&v, "anon", "8", NULL);
+	host = test_fork();
+	if (!host)
+		host_main(&v);
+	assert_int_equal(test_wait(host), 0);
+	assert_untouched(&v);
+}
+
+static void frees(struct victim *v)
+{
+	struct mrelease_target *target = prepare(v);
+
+	change_user();
+	mrelease_target_free(target);
+	_exit(has_child() ? 4 : 0);
+}
+
 /*
  * The signal that tells a helper of its host's death is refused, as is the one that
  * the host would end it with.
  */
 static void test_user(void **state)
 {
-	struct victim v;
-	pid_t host;
-
 	(void)state;
-	need_root();
-	victim_start(&v, "anon", "8", NULL);
-	host = test_fork();
-	if (!host) {
-		struct mrelease_target *target = prepare(&v);
-
-		change_user();
-		mrelease_target_free(target);
-		_exit(has_child() ? 4 : 0);
-	}
-	assert_int_equal(test_wait(host), 0);
-	assert_untouched(&v);
+	host_case(frees);
 }
 
-/* In a child: others are there that we have started, and shall not wait for. */
-static void dies_and_leaves(const struct victim *v)
+static void dies(struct victim *v)
 {
 	pid_t host;
 
@@ -83,39 +92,23 @@ static void dies_and_leaves(const struct victim *v)
 
 static void test_user_dies(void **state)
 {
-	struct victim v;
-	pid_t child;
-
 	(void)state;
-	need_root();
-	victim_start(&v, "anon", "8", NULL);
-	child = test_fork();
-	if (!child)
-		dies_and_leaves(&v);
-	assert_int_equal(test_wait(child), 0);
-	assert_untouched(&v);
+	host_case(dies);
+}
+
+static void releases(struct victim *v)
+{
+	struct mrelease_target *target = prepare(v);
+
+	change_user();
+	_exit(mrelease_release(target, in_seconds(10), NULL) == -EPERM ? 0 : 7);
 }
 
 /* What root has prepared is not released with root's permissions. */
 static void test_user_releases(void **state)
 {
-	struct victim v;
-	pid_t host;
-
 	(void)state;
-	need_root();
-	victim_start(&v, "anon", "8", NULL);
-	host = test_fork();
-	if (!host) {
-		struct mrelease_target *target = prepare(&v);
-		int ret;
-
-		change_user();
-		ret = mrelease_release(target, in_seconds(10), NULL);
-		_exit(ret == -EPERM ? 0 : 6);
-	}
-	assert_int_equal(test_wait(host), 0);
-	assert_untouched(&v);
+	host_case(releases);
 }
 
 /* Its memory and its files would live on in the helper. */

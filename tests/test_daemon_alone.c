@@ -22,6 +22,16 @@ static void test_no_lock(void **state)
 	stop_daemon();
 }
 
+/* It watches the whole machine.  If there is a shortage meanwhile, it may not kill. */
+static void start_first(char *dir, char *sock, size_t size)
+{
+	need_root();
+	assert_non_null(mkdtemp(dir));
+	snprintf(sock, size, "%s/status", dir);
+	whole_machine = true;
+	start_daemon(NULL, "-o", "Never=comm:.", "--status-socket", sock, NULL);
+}
+
 /* Two would kill two where one is enough: the second does not begin. */
 static void test_one_too_many(void **state)
 {
@@ -30,12 +40,7 @@ static void test_one_too_many(void **state)
 	int status;
 
 	(void)state;
-	need_root();
-	assert_non_null(mkdtemp(dir));
-	snprintf(sock, sizeof(sock), "%s/status", dir);
-	whole_machine = true;
-	/* If there is a shortage meanwhile, none of them may kill. */
-	start_daemon(NULL, "-o", "Never=comm:.", "--status-socket", sock, NULL);
+	start_first(dir, sock, sizeof(sock));
 	snprintf(
 		command, sizeof(command),
 		"timeout 10 '%s' --config /dev/null -o Never=comm:. "
@@ -76,12 +81,8 @@ static void test_dry_run_beside(void **state)
 	int status;
 
 	(void)state;
-	need_root();
-	assert_non_null(mkdtemp(dir));
-	snprintf(sock, sizeof(sock), "%s/status", dir);
+	start_first(dir, sock, sizeof(sock));
 	snprintf(conf, sizeof(conf), "%s/conf", dir);
-	whole_machine = true;
-	start_daemon(NULL, "-o", "Never=comm:.", "--status-socket", sock, NULL);
 	first = daemon_run;
 	set_dry_run(conf, "yes");
 	start_daemon(NULL, "--config", conf, "-o", "Never=comm:.",

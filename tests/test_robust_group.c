@@ -66,7 +66,7 @@ static void test_sharer_in_a_cgroup(void **state)
 	members_case(false, 0);
 }
 
-/* Nobody waits for the exit of one that he himself holds in its exit stop. */
+/* The helper does not wait for the exit of a process that it holds in its exit stop. */
 static void test_kill_sharer_in_a_cgroup(void **state)
 {
 	(void)state;

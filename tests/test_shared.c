@@ -363,7 +363,7 @@ static int just_be(void *arg)
 	return arg != NULL;
 }
 
-/* It is the caller who shares the victim's memory: he is not killed with it. */
+/* The caller shares the victim's memory: it is not killed with it. */
 static void test_sharer_is_the_caller(void **state)
 {
 	static char stack[65536] __attribute__((aligned(16)));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Victims that watch with fanotify(7) what they map: whoever opens it waits for
- * their answer, and they give none.
+ * Victims that decide with fanotify(7) on opens of what they map: each open waits for
+ * their permission, and they give none.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -104,7 +104,7 @@ struct call {
 	/* Of a cgroup: opened first, in the caller. */
 	struct cgroup_files files;
 	bool is_tree;
-	/* Of a tree: its root, and is the helper's handle of that number his? */
+	/* Of a tree: its root, and does the helper's handle mean it? */
 	pid_t root;
 	uint32_t root_is;
 	/* No helper works on beyond this, nor is another started. */
@@ -159,7 +159,7 @@ bool call_wait_a_moment(struct helper *h, int64_t ns);
  * be read, so it is not known.
  */
 int call_check(struct call *c, int fd, struct mrelease_report *rep);
-/* In the helper: is the root's number still his? */
+/* In the helper: does the number still mean the root? */
 int call_ask_root(struct call *c, struct helper *h);
 /* What an -errno before the first signal means. */
 void call_refused(struct mrelease_report *rep, int error);

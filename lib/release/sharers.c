@@ -239,7 +239,7 @@ static int kill_one(void *arg, pid_t pid)
 
 /*
  * Before anything is reaped: they have robust lists of their own, in this
- * memory.  It stays whole until the last of them has walked his.
+ * memory.  It stays whole until the last of them has walked its list.
  */
 bool sharers_exit(struct release *r)
 {
