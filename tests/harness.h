@@ -78,7 +78,12 @@ bool may_hurry(void);
 void need_kcmp(void);
 /* fork() of a child that the teardown knows and that dies with us. */
 pid_t test_fork(void);
-/* Its exit status; fails the test if it was killed. */
+/* The status of a child whose release was not ready, see child_failed(). */
+#define CHILD_WAS_LATE 79
+/*
+ * Its exit status; fails the test if it was killed.  After CHILD_WAS_LATE the
+ * test begins anew, see late_once_more().
+ */
 int test_wait(pid_t pid);
 unsigned int count_fds(void);
 int64_t now_ns(void);
@@ -211,6 +216,8 @@ int release(struct victim *v, const struct mrelease_opts *opts,
 	    struct mrelease_report *rep);
 /* Print the report as TAP comments: what a failing test shows. */
 void show_report(const struct mrelease_report *rep);
+/* Ends a child of the test that has released, and expected another report. */
+void child_failed(const struct mrelease_report *rep) __attribute__((noreturn));
 /*
  * Fails, after showing the report: but for a victim that was killed before it
  * could be counted, on a machine whose CPUs are others'.  Then it is skipped.

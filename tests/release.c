@@ -52,6 +52,12 @@ void show_report(const struct mrelease_report *r)
 	fflush(stdout);
 }
 
+void child_failed(const struct mrelease_report *rep)
+{
+	show_report(rep);
+	_exit(rep->notes & MRELEASE_NOTE_NOT_READY ? CHILD_WAS_LATE : 1);
+}
+
 /* Nothing comes back that was not there, nothing is lost count of. */
 static void check_account(const struct mrelease_report *r)
 {

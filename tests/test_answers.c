@@ -61,8 +61,7 @@ static void test_reap_again(void **state)
 		if (mrelease_process(v.fd, &opts, &rep) == 0 && rep.verified &&
 		    (rep.path != MRELEASE_PATH_PINNED || calls > 41))
 			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		child_failed(&rep);
 	}
 	expect_child(child);
 	assert_memory_back(&v);
@@ -100,8 +99,7 @@ static void test_helper_dies_before_the_kill(void **state)
 		if (mrelease_process(v.fd, &opts, &rep) == 0 &&
 		    rep.stage >= MRELEASE_STAGE_KILLED)
 			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		child_failed(&rep);
 	}
 	expect_child(child);
 	assert_killed(&v);
@@ -133,8 +131,7 @@ static void test_workers_killed(void **state)
 		if (mrelease_cgroup(cg.fd, &opts, &rep, NULL, NULL) == 0 &&
 		    rep.stage == MRELEASE_STAGE_EXITED)
 			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		child_failed(&rep);
 	}
 	expect_child(child);
 	close(cg.fd);
@@ -243,8 +240,7 @@ static void test_sharer_is_a_stranger(void **state)
 		ret = mrelease_process(fd, &opts, &rep);
 		if (ret || x.stranger <= 0 || process_gone(x.stranger) ||
 		    process_killed(x.stranger)) {
-			show_report(&rep);
-			_exit(1);
+			child_failed(&rep);
 		}
 		kill(x.stranger, SIGKILL);
 		_exit(waitpid(x.stranger, NULL, 0) != x.stranger);
@@ -351,8 +347,7 @@ static void test_forked_before_the_kill(void **state)
 		if (release_tree(&v, 0, &rep) == 0 && f.child > 0 &&
 		    process_gone(f.child))
 			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		child_failed(&rep);
 	}
 	expect_child(child);
 	assert_int_equal(waitpid(root, NULL, 0), root);
@@ -392,8 +387,7 @@ static void test_dry_run_that_hangs(void **state)
 		if (mrelease_cgroup(cg.fd, &opts, &rep, NULL, NULL) == 0 &&
 		    rep.stage < MRELEASE_STAGE_KILLED)
 			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		child_failed(&rep);
 	}
 	expect_child(child);
 	assert_untouched(&v);

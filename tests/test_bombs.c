@@ -179,8 +179,7 @@ static void test_without_cgroup_kill(void **state)
 		ret = release_cgroup(&cg, 0, &rep);
 		if (ret || rep.result != MRELEASE_RELEASED || !rep.verified ||
 		    rep.members_verified != 31) {
-			show_report(&rep);
-			_exit(1);
+			child_failed(&rep);
 		}
 		_exit(0);
 	}

@@ -315,8 +315,7 @@ static void test_refused_with_the_caller(void **state)
 		    rep.refusal == MRELEASE_REFUSE_SELF &&
 		    rep.refused_pid == getpid() && rep.pid == 0)
 			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		child_failed(&rep);
 	}
 	assert_int_equal(test_wait(child), 0);
 	close(cg.fd);
@@ -441,8 +440,7 @@ static void few_descriptors(rlim_t most, bool seen)
 		    (r.verified == seen ||
 		     r.evidence == MRELEASE_EVIDENCE_MEMCG))
 			_exit(0);
-		show_report(&r);
-		_exit(1);
+		child_failed(&r);
 	}
 	assert_int_equal(test_wait(child), 0);
 	assert_int_equal(cgroup_members(&cg), 0);

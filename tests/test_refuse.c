@@ -282,8 +282,7 @@ static void test_permission(void **state)
 			ret = try_to_release(v.fd, flags[i], &rep);
 			if (ret != -EPERM ||
 			    rep.refusal != MRELEASE_REFUSE_PERMISSION) {
-				show_report(&rep);
-				_exit(1);
+				child_failed(&rep);
 			}
 		}
 		_exit(0);
@@ -318,15 +317,10 @@ static void test_may_kill_but_not_look(void **state)
 		if (setgroups(0, NULL) || setgid(1) || setuid(NOBODY))
 			_exit(2);
 		ret = try_to_release(v.fd, 0, &rep);
-		show_report(&rep);
-		if (ret)
-			_exit(1);
-		if (rep.result == MRELEASE_RELEASED && !rep.verified)
-			_exit(3);
-		if (rep.stage != MRELEASE_STAGE_EXITED)
-			_exit(4);
-		if (rep.path == MRELEASE_PATH_PINNED)
-			_exit(5);
+		if (ret || (rep.result == MRELEASE_RELEASED && !rep.verified) ||
+		    rep.stage != MRELEASE_STAGE_EXITED ||
+		    rep.path == MRELEASE_PATH_PINNED)
+			child_failed(&rep);
 		_exit(0);
 	}
 	assert_int_equal(test_wait(child), 0);
@@ -464,8 +458,7 @@ static void test_hidden(void **state)
 		ret = try_to_release(v.fd, MRELEASE_DRY_RUN, &rep);
 		if (ret == -EPERM && rep.refusal == MRELEASE_REFUSE_PERMISSION)
 			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		child_failed(&rep);
 	}
 	assert_int_equal(test_wait(child), 0);
 	assert_untouched(&v);

@@ -157,8 +157,7 @@ static void test_no_workers(void **state)
 		if (release_tree(&holder, 0, &rep) == 0 && rep.verified == 1 &&
 		    rep.result == MRELEASE_RELEASED)
 			_exit(0);
-		show_report(&rep);
-		_exit(2);
+		child_failed(&rep);
 	}
 	assert_int_equal(test_wait(child), 0);
 	assert_true(now_ns() - start < PATIENCE_S / 2 * SEC_NS);
@@ -206,8 +205,7 @@ static void test_few_descriptors_no_pin(void **state)
 		if (release_tree(&holder, MRELEASE_NO_PIN, &rep) == 0 &&
 		    rep.members == 51)
 			_exit(0);
-		show_report(&rep);
-		_exit(2);
+		child_failed(&rep);
 	}
 	assert_int_equal(test_wait(child), 0);
 	setup.uid = 0;

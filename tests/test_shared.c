@@ -249,8 +249,7 @@ static void sharer_not_permitted(const char *name)
 		if (ret == -EPERM && rep.result == MRELEASE_REFUSED &&
 		    rep.refusal == MRELEASE_REFUSE_PERMISSION)
 			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		child_failed(&rep);
 	}
 	assert_int_equal(test_wait(child), 0);
 	assert_true(process_exists(v.helper));
@@ -291,8 +290,7 @@ static void test_sharer_not_to_be_seen(void **state)
 		if (rep.result == MRELEASE_UNCONFIRMED && !rep.verified &&
 		    rep.outstanding_bytes >= 16 * MIB)
 			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		child_failed(&rep);
 	}
 	assert_int_equal(test_wait(child), 0);
 	assert_true(process_gone(v.pid));
@@ -382,8 +380,7 @@ static void test_sharer_is_the_caller(void **state)
 
 		if (ret != -EPERM || rep.result != MRELEASE_REFUSED ||
 		    process_killed(victim) || process_gone(victim)) {
-			show_report(&rep);
-			_exit(1);
+			child_failed(&rep);
 		}
 		kill(victim, SIGKILL);
 		_exit(waitpid(victim, NULL, 0) != victim);

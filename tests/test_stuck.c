@@ -256,8 +256,7 @@ static void unseen(void (*lack)(void), bool tree, enum cgroup_kind kind)
 		    rep.members == 13 && !rep.verified &&
 		    rep.notes & MRELEASE_NOTE_HANDLES)
 			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		child_failed(&rep);
 	}
 	assert_int_equal(test_wait(child), 0);
 	assert_killed(&v);
@@ -358,8 +357,7 @@ static void test_foreign_members(void **state)
 		    rep.members == 1 && rep.members_verified == 0 &&
 		    rep.notes & MRELEASE_NOTE_FOREIGN_PIDNS)
 			_exit(0);
-		show_report(&rep);
-		_exit(1);
+		child_failed(&rep);
 	}
 	switch (test_wait(child)) {
 	case 0:

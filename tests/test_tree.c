@@ -294,8 +294,7 @@ static void few_descriptors(rlim_t most, bool seen)
 		if (ret == 0 && rep.members >= 57 && rep.verified == seen &&
 		    !(rep.notes & MRELEASE_NOTE_HANDLES) == seen)
 			_exit(0);
-		show_report(&rep);
-		_exit(2);
+		child_failed(&rep);
 	}
 	assert_int_equal(test_wait(child), 0);
 	assert_int_equal(family_left(), 0);
@@ -424,8 +423,7 @@ static void undone_case(bool stopped, bool headless)
 		    rep.refused_pid == below && rep.pid == root &&
 		    !strcmp(rep.comm, "the-root"))
 			_exit(0);
-		show_report(&rep);
-		_exit(2);
+		child_failed(&rep);
 	}
 	assert_int_equal(test_wait(child), 0);
 	wait_for_state(thread, stopped ? "T" : "S");
