@@ -394,11 +394,17 @@ static int read_total(const struct config *c, struct snapshot *ret)
 static int print_config(struct config *c)
 {
 	struct snapshot s = { 0 };
+	int error = read_total(c, &s);
 
-	if (!read_total(c, &s))
+	if (error)
+		fprintf(stderr,
+			"mreleased: %s: %s; percentages are not resolved\n",
+			*c->cgroup ? c->cgroup : "/proc/meminfo",
+			strerror(-error));
+	else
 		config_settle(&c->policy, s.total_bytes, s.swap_total_bytes);
 	config_print(c, stdout);
-	return fflush(stdout) ? 1 : 0;
+	return fflush(stdout) || error ? 1 : 0;
 }
 
 int main(int argc, char **argv)

@@ -219,6 +219,12 @@ static bool replay_line(struct replay *r, const char *line)
 	return false;
 }
 
+static int cannot_replay(const char *path, const char *why)
+{
+	fprintf(stderr, "mreleased: %s: %s\n", path, why);
+	return 3;
+}
+
 int simulate(const char *path, const struct config *config, FILE *out)
 {
 	struct replay *r = calloc(1, sizeof(*r));
@@ -233,10 +239,8 @@ int simulate(const char *path, const struct config *config, FILE *out)
 		r->config = config;
 		r->out = out;
 	}
-	if (!f || !r || !r->c || !r->scratch) {
-		fprintf(stderr, "mreleased: %s: %s\n", path, strerror(errno));
-		status = 3;
-	}
+	if (!f || !r || !r->c || !r->scratch)
+		status = cannot_replay(path, strerror(errno));
 	while (!status && fgets(line, sizeof(line), f)) {
 		number++;
 		/* A line that was cut off where the daemon was killed. */
@@ -245,6 +249,13 @@ int simulate(const char *path, const struct config *config, FILE *out)
 		fprintf(stderr, "mreleased: %s:%u: not understood\n", path,
 			number);
 	}
+	/* A directory opens, and cannot be read. */
+	if (!status && ferror(f))
+		status = cannot_replay(path, strerror(errno));
+	if (!status && !bad && !r->decisions)
+		fprintf(stderr,
+			"mreleased: %s: not a recording, or an empty one\n",
+			path);
 	if (!status)
 		fprintf(out, "%u decisions, %u kills now, %u other than then\n",
 			r->decisions, r->kills, r->others);

@@ -422,21 +422,6 @@ static void test_cgroup_gone(void **state)
 	wait_daemon(1);
 }
 
-/* Of that limit are percentages, and the second line gives way to it. */
-static void test_printed_for_a_cgroup(void **state)
-{
-	char command[3 * PATH_MAX];
-
-	(void)state;
-	make_machine();
-	snprintf(command, sizeof(command),
-		 "'%s' --config /dev/null --print-config --cgroup '%s' "
-		 "-o AskAvailable=100M | grep -qx KillAvailable=5%%",
-		 beside("../mreleased"), machine.path);
-	close(machine.fd);
-	assert_int_equal(system(command), 0);
-}
-
 /* What the unit leaves open, as systemd counts it: tenths. */
 static void test_exposure(void **state)
 {
@@ -471,7 +456,6 @@ int main(void)
 		harness_test(test_guests),
 		harness_test(test_not_permitted),
 		harness_test(test_cgroup_gone),
-		harness_test(test_printed_for_a_cgroup),
 		harness_test(test_exposure),
 	};
 
