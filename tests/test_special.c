@@ -2,10 +2,12 @@
 /* Memory that is in no page table after the exit, and not free all the same. */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -308,6 +310,74 @@ static void test_out_of_pipes(void **state)
 	expect_report(&rep, rep.outstanding_bytes == 0);
 }
 
+/* Two ends of a TCP connection; what the second one has is not read. */
+static int tcp[2];
+
+static void open_connection(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int one = 1, little = 4096, much = 4 * SIZE;
+	socklen_t len = sizeof(a);
+
+	own_need_frames();
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	tcp[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little));
+	if (fd < 0 || tcp[0] < 0 || bind(fd, (struct sockaddr *)&a, len) ||
+	    listen(fd, 1) || getsockname(fd, (struct sockaddr *)&a, &len) ||
+	    connect(tcp[0], (struct sockaddr *)&a, len))
+		skip_test("network", "no TCP connection to ourselves: %s",
+			  strerror(errno));
+	tcp[1] = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(tcp[1] >= 0);
+	close(fd);
+	if (setsockopt(tcp[0], SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)) ||
+	    setsockopt(tcp[0], SOL_SOCKET, SO_SNDBUFFORCE, &much, sizeof(much)))
+		skip_test("network", "zero copy: %s", strerror(errno));
+}
+
+/* Pages of its heap wait to be sent, where MSG_ZEROCOPY does not copy. */
+static void send_heap(int arg)
+{
+	char *p = own_anon(SIZE, MAP_PRIVATE);
+	size_t sent = 0;
+	ssize_t n = 0;
+
+	(void)arg;
+	while (sent < SIZE && n >= 0) {
+		n = send(tcp[0], p + sent, SIZE - sent,
+			 MSG_ZEROCOPY | MSG_DONTWAIT);
+		sent += n > 0 ? n : 0;
+	}
+	if (sent < SIZE / 2)
+		_exit(1);
+}
+
+/* Nobody has the sending end after the exit; the kernel goes on sending. */
+static void test_being_sent(void **state)
+{
+	struct mrelease_report rep;
+	const struct mrelease_entry *e = &rep.kinds[MRELEASE_ANON];
+	static char buf[MIB];
+	size_t bytes = 0;
+	ssize_t n;
+	pid_t pid;
+
+	(void)state;
+	open_connection();
+	pid = own_start(send_heap, 0);
+	close(tcp[0]);
+	own_kill(pid, 0, &rep);
+	while ((n = read(tcp[1], buf, sizeof(buf))) > 0)
+		bytes += n;
+	close(tcp[1]);
+	expect_report(&rep, bytes >= SIZE / 2);
+	/* What was delivered before has been copied. */
+	expect_report(&rep, e->outstanding_bytes >= bytes - 2 * MIB);
+	expect_report(&rep, e->reason == MRELEASE_REASON_PINNED);
+}
+
 /* Frames that are freed here are its own a moment later, and freed again. */
 static void allocate_until(const volatile int *stop)
 {
@@ -399,6 +469,7 @@ int main(void)
 		harness_test(test_half_in_pipes),
 		harness_test(test_in_pipes_of_a_tree),
 		harness_test(test_out_of_pipes),
+		harness_test(test_being_sent),
 		harness_test(test_beside_one_that_allocates),
 		harness_test(test_copied_in_part),
 	};
