@@ -25,10 +25,10 @@
 #define MAX_SECOND 2
 /*
  * A command and its loader, on a process with one thread; without the start.
- * Two of them ask, before a robust list is read, whether its page is there.
+ * One of them asks, before a robust list is read, whether its page is there.
  */
-#define MAX_COMMAND 98
-#define MAX_RELEASE 66
+#define MAX_COMMAND 97
+#define MAX_RELEASE 65
 
 static void show(const struct steps_seen *seen)
 {

@@ -50,9 +50,11 @@ static bool all_at_hand(const struct victim *v, const struct iovec *remote,
 {
 	for (unsigned int i = 0; i < nr; i++) {
 		uint64_t addr = (uintptr_t)remote[i].iov_base;
+		uint64_t last = addr + remote[i].iov_len - 1;
+		uint64_t size = getpagesize();
 
 		if (!is_at_hand(v, addr) ||
-		    !is_at_hand(v, addr + remote[i].iov_len - 1))
+		    (addr / size != last / size && !is_at_hand(v, last)))
 			return false;
 	}
 	return true;
