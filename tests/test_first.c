@@ -56,7 +56,7 @@ static bool gone(void *pid)
  * The helper sleeps where SIGKILL does not wake it: it is left behind, and the
  * call ends.  Its memory stays with it, for what the kernel has yet to write.
  */
-static void list_case(uint32_t flags, int signal)
+static void list_case(uint32_t flags, int signal, const char *before)
 {
 	struct mrelease_opts opts = opts_with(flags);
 	struct mrelease_report rep;
@@ -64,7 +64,7 @@ static void list_case(uint32_t flags, int signal)
 	char line[64];
 
 	need_root();
-	victim_start(&v, "fuse-list", "16", NULL);
+	victim_start(&v, "fuse-list", "16", before, NULL);
 	opts.deadline_ns = in_seconds(1);
 	opts.soft_signal = signal;
 	opts.grace_ns = SEC_NS / 10;
@@ -84,9 +84,11 @@ static void list_case(uint32_t flags, int signal)
 static void test_list_on_dead_server(void **state)
 {
 	(void)state;
-	list_case(0, 0);
-	list_case(MRELEASE_NO_PIN, 0);
-	list_case(0, SIGWINCH);
+	list_case(0, 0, "0");
+	list_case(MRELEASE_NO_PIN, 0, "0");
+	list_case(0, SIGWINCH, "0");
+	/* The beginning is in memory, the rest is not. */
+	list_case(0, 0, "8");
 }
 
 /*

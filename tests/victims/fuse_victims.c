@@ -205,22 +205,30 @@ int victim_exit_fuse(int argc, char **argv)
 	return 0;
 }
 
+static long list_before;
+
 static void hide_list(void)
 {
-	char path[128];
-	void *list, *lock;
+	char path[128], *pages, *list;
+	void *lock;
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/file", server.dir);
 	fd = open(path, O_RDWR | O_CREAT, 0600);
-	list = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (pages == MAP_FAILED)
+		die("mmap");
+	pages[0] = 1;
+	list = mmap(pages + 4096, 4096, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_FIXED, fd, 0);
 	/* Without any shared memory no list matters. */
 	lock = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (fd < 0 || list == MAP_FAILED || lock == MAP_FAILED)
 		die(path);
 	*(char *)lock = 1;
-	if (syscall(SYS_set_robust_list, list, 3 * sizeof(long)))
+	if (syscall(SYS_set_robust_list, list - list_before, 3 * sizeof(long)))
 		die("set_robust_list");
 	ready(getpid(), getppid(), memory, memory_len);
 	for (;;)
@@ -228,13 +236,14 @@ static void hide_list(void)
 }
 
 /*
- * fuse-list [MIB]: its robust list is in a page of a file that is not in memory,
- * and whose server answers no read: a task that reads the list sleeps, and no
- * signal wakes it.  The command 'a' answers.
+ * fuse-list [MIB] [BEFORE]: its robust list is in a page of a file that is not in
+ * memory, but for the first BEFORE bytes, and whose server answers no read: a task
+ * that reads the list sleeps, and no signal wakes it.  The command 'a' answers.
  */
 int victim_fuse_list(int argc, char **argv)
 {
 	memory_len = number(argc, argv, 1, 16) * MIB;
+	list_before = number(argc, argv, 2, 0);
 	server.stall_on = FUSE_READ;
 	user_announces = 1;
 	serve_files(fork_user(hide_list));
