@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,6 +113,68 @@ static void test_user_releases(void **state)
 	host_case(releases);
 }
 
+static struct mrelease_target *prepared;
+
+/* As /proc says, whose number of the host is that of its main thread. */
+static void *release_without_main(void *arg)
+{
+	struct mrelease_report rep = { .size = sizeof(rep) };
+
+	(void)arg;
+	wait_for_state(getpid(), "Z");
+	if (mrelease_release(prepared, in_seconds(20), &rep))
+		_exit(8);
+	mrelease_target_free(prepared);
+	if (!rep.verified)
+		child_failed(&rep);
+	_exit(has_child() ? 9 : 0);
+}
+
+static void *prepare_it(void *arg)
+{
+	prepared = prepare(arg);
+	return NULL;
+}
+
+/* The thread that made the helper exits, and the host lives on. */
+static void thread_case(bool main_exits)
+{
+	struct victim v;
+	pthread_t thread;
+	pid_t host;
+
+	victim_start(&v, "anon", "8", NULL);
+	host = test_fork();
+	if (!host && main_exits) {
+		prepare_it(&v);
+		if (pthread_create(&thread, NULL, release_without_main, NULL))
+			_exit(10);
+		syscall(SYS_exit, 0);
+	}
+	if (!host) {
+		struct mrelease_report rep = { .size = sizeof(rep) };
+
+		if (pthread_create(&thread, NULL, prepare_it, &v) ||
+		    pthread_join(thread, NULL))
+			_exit(10);
+		if (mrelease_release(prepared, in_seconds(20), &rep) ||
+		    !rep.verified)
+			child_failed(&rep);
+		mrelease_target_free(prepared);
+		_exit(has_child() ? 9 : 0);
+	}
+	assert_int_equal(test_wait(host), 0);
+	assert_memory_back(&v);
+	assert_killed(&v);
+}
+
+static void test_thread_exits(void **state)
+{
+	(void)state;
+	thread_case(false);
+	thread_case(true);
+}
+
 /* Its memory and its files would live on in the helper. */
 static void test_program(void **state)
 {
@@ -183,9 +247,12 @@ static void test_pid_namespace(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		harness_test(test_user),	  harness_test(test_user_dies),
-		harness_test(test_user_releases), harness_test(test_program),
+		harness_test(test_user),
+		harness_test(test_user_dies),
+		harness_test(test_user_releases),
+		harness_test(test_program),
 		harness_test(test_pid_namespace),
+		harness_test(test_thread_exits),
 	};
 
 	return run_group(tests);
