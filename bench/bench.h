@@ -56,6 +56,8 @@ struct bench_stat {
 	unsigned int verified;
 	/* process_mrelease answered ESRCH, or the release was unconfirmed */
 	unsigned int lost;
+	/* not verified, for want of a CPU: killed before it was counted */
+	unsigned int late;
 	unsigned int ownerdead;
 	unsigned int deadlocks;
 	/* group members with memory left after the call */
@@ -67,7 +69,7 @@ struct bench_stat {
 	char brief[24];
 	/* brief is bad news */
 	bool bad;
-	/* of the first release that could not be verified */
+	/* of the first release that could not be verified, and was not late */
 	struct mrelease_report doubt;
 };
 
@@ -153,6 +155,10 @@ bool check_is(struct bench_result *res, const char *what, double value,
 bool check_ratio(struct bench_result *res, enum bench_way other, double limit);
 /* The same of the whole call, until the exit of all. */
 bool check_call(struct bench_result *res, enum bench_way other, double limit);
+/* This release was not verified: was it late?  If not, why? */
+void count_unverified(struct bench_stat *st, const struct mrelease_report *rep);
+/* So many must be verified: all that were not late, and half of all. */
+unsigned int verified_due(const struct bench_stat *st);
 bool check_verified(struct bench_result *res);
 
 /* print.c */

@@ -69,6 +69,15 @@ static void print_way(FILE *f, const char *margin, enum bench_way way,
 	fputc('\n', f);
 }
 
+static void print_late(FILE *f, const char *margin, const struct bench_stat *st)
+{
+	if (st->late)
+		fprintf(f,
+			"%s     %u of %u had no CPU before the kill, and were "
+			"not counted\n",
+			margin, st->late, st->runs);
+}
+
 /* In the words of the library, to find out why. */
 static void print_doubt(FILE *f, const char *margin,
 			const struct mrelease_report *rep)
@@ -109,6 +118,7 @@ void print_result(FILE *f, const struct bench_result *res)
 		print_way(f, "  ", (enum bench_way)way, &res->way[way]);
 	if (res->note[0])
 		fprintf(f, "       %s\n", res->note);
+	print_late(f, "  ", &res->way[WAY_OURS]);
 	print_doubt(f, "  ", &res->way[WAY_OURS].doubt);
 	for (unsigned int i = 0; i < res->nr_checks; i++)
 		print_check(f, &res->check[i]);
@@ -138,6 +148,7 @@ void tap_result(FILE *f, const struct bench_result *res, struct tap *tap)
 		print_way(f, "# ", (enum bench_way)way, &res->way[way]);
 	if (res->note[0])
 		fprintf(f, "#      %s\n", res->note);
+	print_late(f, "# ", &res->way[WAY_OURS]);
 	print_doubt(f, "# ", &res->way[WAY_OURS].doubt);
 	for (unsigned int i = 0; i < res->nr_checks; i++) {
 		const struct bench_check *c = &res->check[i];

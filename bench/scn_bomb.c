@@ -135,7 +135,7 @@ static bool release_bomb(struct bomb *bomb, int64_t start,
 	series_add(&st->prepare, rep.prepare_ns);
 	if (!error && rep.result == MRELEASE_RELEASED && rep.verified == 1)
 		return true;
-	st->doubt = rep;
+	count_unverified(st, &rep);
 	return false;
 }
 

@@ -68,8 +68,8 @@ static int release_group(struct group *g, struct bench_stat *st)
 	if (rep.result == MRELEASE_RELEASED && rep.verified == 1 &&
 	    rep.members_verified == g->nr && nr == g->nr)
 		st->verified++;
-	else if (!st->lost++)
-		st->doubt = rep;
+	else
+		count_unverified(st, &rep);
 	return 0;
 }
 
@@ -102,7 +102,7 @@ static bool judge_members(struct bench_result *res)
 {
 	bool ok = check_is(res, "releases with every member verified",
 			   res->way[WAY_OURS].verified,
-			   res->way[WAY_OURS].runs);
+			   verified_due(&res->way[WAY_OURS]));
 	ok &= check_is(res, "members with memory left",
 		       res->way[WAY_OURS].leftovers, 0);
 	return ok;

@@ -92,8 +92,8 @@ void way_count(struct bench_stat *st, const struct way_run *run)
 	st->runs++;
 	st->verified += run->verified;
 	st->lost += run->lost;
-	if (run->report.size && !run->verified && !st->doubt.size)
-		st->doubt = run->report;
+	if (run->report.size && !run->verified)
+		count_unverified(st, &run->report);
 	series_add(&st->back, run->back_ns);
 	series_add(&st->call, run->call_ns);
 	series_add(&st->prepare, run->prepare_ns);
