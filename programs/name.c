@@ -59,8 +59,7 @@ struct search {
 	struct found found[NR_PLACES];
 };
 
-/* Mount point of cgroup v2, or (v1) of systemd's own hierarchy. */
-int cgroup_mount(char *buf, size_t size)
+int cgroup_mount(char *buf, size_t size, enum hierarchy which)
 {
 	FILE *f = setmntent("/proc/self/mounts", "re");
 	bool found = false;
@@ -68,19 +67,16 @@ int cgroup_mount(char *buf, size_t size)
 
 	if (!f)
 		return -errno;
-	while ((m = getmntent(f))) {
-		bool v2 = !strcmp(m->mnt_type, "cgroup2");
-
-		if (v2 || (!found && !strcmp(m->mnt_type, "cgroup") &&
-			   hasmntopt(m, "name"))) {
+	while (!found && (m = getmntent(f))) {
+		found = which == HIERARCHY_V2 ?
+				!strcmp(m->mnt_type, "cgroup2") :
+				!strcmp(m->mnt_type, "cgroup") &&
+					hasmntopt(m, "name");
+		if (found)
 			snprintf(buf, size, "%s", m->mnt_dir);
-			found = true;
-		}
-		if (v2)
-			break;
 	}
 	endmntent(f);
-	return found ? 0 : -ENOENT;
+	return found ? 0 : -ENXIO;
 }
 
 static bool ends_with(const char *s, const char *end)
@@ -127,14 +123,35 @@ static bool container_id(const char *dir, char *buf)
 	return !strstr(dir, "conmon-");
 }
 
+static bool begins_with(const char *s, const char *begin)
+{
+	return !strncmp(s, begin, strlen(begin));
+}
+
 /* crun-NAME.scope and runc-NAME.scope: where the name is a user's. */
+static bool is_named_scope(const char *dir)
+{
+	return (begins_with(dir, "crun-") || begins_with(dir, "runc-")) &&
+	       ends_with(dir, ".scope");
+}
+
 static bool is_scope_of(const char *dir, const char *name)
 {
 	size_t len = strlen(name);
 
-	if (strncmp(dir, "crun-", 5) != 0 && strncmp(dir, "runc-", 5) != 0)
-		return false;
-	return !strncmp(dir + 5, name, len) && !strcmp(dir + 5 + len, ".scope");
+	return is_named_scope(dir) && !strncmp(dir + 5, name, len) &&
+	       !strcmp(dir + 5 + len, ".scope");
+}
+
+/* Of a container, or a machine of systemd-machined's: below it root is another. */
+static bool is_container(const char *dir)
+{
+	char id[ID_LEN + 1];
+
+	return container_id(dir, id) || is_named_scope(dir) ||
+	       begins_with(dir, "lxc.payload.") ||
+	       begins_with(dir, "systemd-nspawn@") ||
+	       (begins_with(dir, "machine-") && ends_with(dir, ".scope"));
 }
 
 static bool is_match(const struct search *s, const char *dir)
@@ -152,33 +169,43 @@ static bool is_match(const struct search *s, const char *dir)
 	return !strncmp(id, s->name, strlen(s->name));
 }
 
-/* Where a cgroup is whose parent is in this place. */
-static enum place place_of(const struct search *s, enum place parent,
-			   const struct stat *st)
+static enum place place_of_user(const struct search *s, const struct stat *st)
 {
-	if (parent == PLACE_SYSTEM && st->st_uid == s->trusted)
-		return PLACE_SYSTEM;
-	if (parent == PLACE_MANAGER)
-		return PLACE_MANAGER;
 	if (st->st_uid == s->caller && s->caller != s->trusted)
 		return PLACE_OWN;
 	return PLACE_OTHER;
 }
 
-/* In which place that leaves what is below it. */
-static enum place place_below(const struct search *s, enum place place,
-			      enum place parent, const char *dir)
+/*
+ * Where a cgroup is whose parent is in this place.  The owner of the parent could
+ * make it, and give it away: a unit with User= and Delegate=, a container in a user
+ * namespace, are the system's.
+ */
+static enum place place_of(const struct search *s, enum place parent,
+			   const struct stat *st)
 {
-	char manager[64], id[ID_LEN + 1];
+	if (parent == PLACE_SYSTEM || parent == PLACE_MANAGER)
+		return parent;
+	return place_of_user(s, st);
+}
+
+/* In which place that leaves what is below it: its owner's. */
+static enum place place_below(const struct search *s, enum place place,
+			      enum place parent, const char *dir,
+			      const struct stat *st)
+{
+	char manager[64];
 
 	snprintf(manager, sizeof(manager), "user@%u.service",
 		 (unsigned int)s->caller);
 	/* The manager is the system's; what it runs is its user's. */
 	if (parent == PLACE_SYSTEM && !strcmp(dir, manager))
 		return PLACE_MANAGER;
+	if (place == PLACE_SYSTEM && st->st_uid != s->trusted)
+		return place_of_user(s, st);
 	if (place == PLACE_MANAGER || (place == PLACE_SYSTEM && !s->container))
 		return ends_with(dir, ".slice") ? place : PLACE_OTHER;
-	if (place == PLACE_SYSTEM && container_id(dir, id))
+	if (place == PLACE_SYSTEM && is_container(dir))
 		return PLACE_OTHER;
 	return place;
 }
@@ -208,7 +235,7 @@ static int walk_one(struct search *s, int dirfd, const char *dir,
 	    !S_ISDIR(st.st_mode) || len + dir_len + 2 > sizeof(s->path))
 		return 0;
 	place = place_of(s, parent, &st);
-	below = place_below(s, place, parent, dir);
+	below = place_below(s, place, parent, dir, &st);
 	s->path[len] = '/';
 	memcpy(s->path + len + 1, dir, dir_len + 1);
 	s->len += dir_len + 1;
@@ -312,11 +339,8 @@ static int choose(const struct search *s, char *ret_path)
 	return -ENOENT;
 }
 
-/*
- * -ENOENT: no such unit or container.  -EINVAL: more than one, which was
- * complained of.
- */
-static int find(const char *name, bool container, char *ret_path)
+static int find_in(const char *name, bool container, enum hierarchy which,
+		   char *ret_path)
 {
 	struct search *s = calloc(1, sizeof(*s));
 	int ret;
@@ -327,18 +351,38 @@ static int find(const char *name, bool container, char *ret_path)
 	s->container = container;
 	s->system_only = true;
 	s->caller = geteuid();
-	ret = cgroup_mount(s->path, sizeof(s->path));
+	ret = cgroup_mount(s->path, sizeof(s->path), which);
 	s->len = strlen(s->path);
 	if (ret == 0)
 		ret = walk_root(s);
 	if (ret == 0 && !s->found[PLACE_SYSTEM].count) {
 		s->system_only = false;
+		memset(s->found, 0, sizeof(s->found));
 		ret = walk_root(s);
 	}
 	if (ret == 0)
 		ret = choose(s, ret_path);
 	free(s);
 	return ret;
+}
+
+/*
+ * -ENOENT: no such unit or container.  -EINVAL: more than one, which was
+ * complained of.  -ENXIO: there is nothing to find it in.
+ *
+ * Where systemd, or a container manager, keeps to version 1, version 2 may be
+ * mounted as well.
+ */
+static int find(const char *name, bool container, char *ret_path)
+{
+	int v2 = find_in(name, container, HIERARCHY_V2, ret_path), v1;
+
+	if (v2 != -ENOENT && v2 != -ENXIO)
+		return v2;
+	v1 = find_in(name, container, HIERARCHY_V1, ret_path);
+	if (v1 == -ENXIO && v2 == -ENXIO)
+		complain("no cgroup file system is mounted");
+	return v1 == -ENXIO ? v2 : v1;
 }
 
 int find_unit(const char *name, char *ret_path)

@@ -46,6 +46,8 @@ struct target {
 	/* pidfd or cgroup directory; -1 with error set if there is none. */
 	int fd;
 	int error;
+	/* It was there, and is opened when its turn comes. */
+	bool spared;
 	/* Cgroup: its directory, and what makes it this one. */
 	char path[PATH_MAX];
 	dev_t dev;
@@ -71,7 +73,13 @@ int parse_signal(const char *s);
 int parse_time(const char *s, int64_t *ret_ns);
 
 /* name.c */
-int cgroup_mount(char *buf, size_t size);
+enum hierarchy {
+	HIERARCHY_V2,
+	/* systemd's own of version 1. */
+	HIERARCHY_V1,
+};
+/* Its mount point; -ENXIO: there is none. */
+int cgroup_mount(char *buf, size_t size, enum hierarchy which);
 /* ret_path has room for PATH_MAX. */
 int find_unit(const char *name, char *ret_path);
 int find_container(const char *name, char *ret_path);

@@ -39,28 +39,43 @@ static int open_cgroup(struct target *t)
 	return -ENOTTY;
 }
 
-static int parse_cgroup(struct target *t, const char *arg)
+static int open_below(struct target *t, const char *mount, const char *path)
 {
-	char mount[PATH_MAX / 2];
-	int ret;
-
-	t->kind = TARGET_CGROUP;
-	if (*arg != '/') {
-		ret = strchr(arg, '.') ? find_unit(arg, t->path) :
-					 find_container(arg, t->path);
-		return ret < 0 ? ret : open_cgroup(t);
-	}
-	if (snprintf(t->path, sizeof(t->path), "%s", arg) >=
-	    (int)sizeof(t->path))
-		return -ENAMETOOLONG;
-	ret = open_cgroup(t);
-	if (ret != -ENOENT || cgroup_mount(mount, sizeof(mount)) < 0)
-		return ret;
-	/* As in /proc/PID/cgroup: from the root of the hierarchy. */
-	if (snprintf(t->path, sizeof(t->path), "%s%s", mount, arg) >=
+	if (snprintf(t->path, sizeof(t->path), "%s%s", mount, path) >=
 	    (int)sizeof(t->path))
 		return -ENAMETOOLONG;
 	return open_cgroup(t);
+}
+
+/* As it is, or as in /proc/PID/cgroup: from the root of a hierarchy. */
+static int open_path(struct target *t, const char *arg)
+{
+	char mount[PATH_MAX / 2];
+	int ret = open_below(t, "", arg);
+
+	for (int which = HIERARCHY_V2; which <= HIERARCHY_V1; which++)
+		if (ret == -ENOENT && cgroup_mount(mount, sizeof(mount),
+						   (enum hierarchy)which) == 0)
+			ret = open_below(t, mount, arg);
+	/* What is said of it names what was asked for. */
+	if (ret == -ENOENT)
+		snprintf(t->path, sizeof(t->path), "%s", arg);
+	return ret;
+}
+
+static int parse_cgroup(struct target *t, const char *arg)
+{
+	int ret = -ENOENT;
+
+	t->kind = TARGET_CGROUP;
+	if (*arg == '/')
+		return open_path(t, arg);
+	if (strchr(arg, '.'))
+		ret = find_unit(arg, t->path);
+	/* The name of a container can have a dot. */
+	if (ret == -ENOENT)
+		ret = find_container(arg, t->path);
+	return ret < 0 ? ret : open_cgroup(t);
 }
 
 /*
@@ -74,6 +89,7 @@ static void spare(struct target *t, const struct settings *set)
 	close(t->fd);
 	t->fd = -1;
 	t->error = -EMFILE;
+	t->spared = true;
 }
 
 static void open_process(struct target *t)
@@ -154,7 +170,10 @@ static int parse_named(struct target *t, const char *arg,
 		return -EINVAL;
 	}
 	if (ret == -ENOTTY || ret == -ENOTDIR) {
-		complain("%s: not a cgroup", arg);
+		char name[NAME_MAX];
+
+		output_text(name, sizeof(name), arg);
+		complain("%s: not a cgroup", name);
 		return -EINVAL;
 	}
 	if (ret == -EINVAL)
@@ -347,7 +366,7 @@ void target_release(struct target *t, const struct settings *set)
 	struct mrelease_opts opts = set->opts;
 	int ret;
 
-	if (t->error == -EMFILE) {
+	if (t->spared) {
 		if (t->kind == TARGET_CGROUP)
 			t->error = open_cgroup(t);
 		else

@@ -177,6 +177,80 @@ names() {
 	where "$(cid 3)" "$x.slice/user@65534.service/libpod-$(cid 3).scope"
 	ok "$1: containers by ID, by 12 digits, by crun's name"
 	remove_made
+
+	# Who could make it is the owner of the one above; it may be given away.
+	c "$x.slice/$x-given.service/$x-inner.service"
+	c "$x.slice/libpod-$(cid 6).scope/container"
+	c "$x.slice/crun-$x-userns.scope"
+	delegate "$x.slice/$x-given.service"
+	delegate "$x.slice/libpod-$(cid 6).scope"
+	delegate "$x.slice/crun-$x-userns.scope"
+	where "$x-given.service" "$x.slice/$x-given.service"
+	nowhere 1 "$x-inner.service"
+	where "$(cid 6)" "$x.slice/libpod-$(cid 6).scope"
+	where "$x-userns" "$x.slice/crun-$x-userns.scope"
+	as_nobody -n --json "$x-given.service"
+	jq -e '.path | endswith("'"/$x-given.service"'")' "$tmp/out" \
+		>/dev/null || fail "$(cat "$tmp/out" "$tmp/err")"
+	ok "$1: a unit or container that was given to its user"
+
+	# Root in a container or machine that has a name makes what it likes.
+	for long in "crun-$x-web.scope" "runc-$x-web.scope" "lxc.payload.$x" \
+		"systemd-nspawn@$x.service/payload" "machine-$x.scope"; do
+		c "$x.slice/$long/docker-$(cid 8).scope"
+	done
+	c "$x.slice/docker-$(cid 8).scope"
+	c "$x.slice/crun-$x.app.scope"
+	where "$(cid 8)" "$x.slice/docker-$(cid 8).scope"
+	where "$x.app" "$x.slice/crun-$x.app.scope"
+	ok "$1: containers in a container with a name, a name with a dot"
+	remove_made
+}
+
+# What cannot be looked up is not said to be gone.
+failures() {
+	local deep=$x.slice/a/b/c/d/e/f
+
+	c "$deep/$x.service"
+	run -n --json "/$x-gone"
+	[ "$status" = 1 ] || fail "status $status"
+	jq -e --arg path "/$x-gone" '.path == $path' "$tmp/out" >/dev/null ||
+		fail "another path: $(cat "$tmp/out")"
+	(ulimit -n 9 && "$MRELEASE" -n "$x.service") >"$tmp/out" 2>"$tmp/err"
+	status=$?
+	[ "$status" = 5 ] || fail "no descriptors: $status, $(cat "$tmp/err")"
+	# shellcheck disable=SC2016
+	if unshare -m sh -c 'umount -l -a -t cgroup,cgroup2 && exec "$@"' _ \
+		"$MRELEASE" -n "$x.service" >"$tmp/out" 2>"$tmp/err"; then
+		fail "$(cat "$tmp/out")"
+	else
+		status=$?
+	fi
+	if grep -q "no cgroup file system" "$tmp/err"; then
+		[ "$status" = 5 ] || fail "nothing mounted: status $status"
+	else
+		grep -q umount "$tmp/err" || fail "$(cat "$tmp/err")"
+	fi
+	ok "what cannot be looked up is not gone"
+	remove_made
+}
+
+# Version 2 is mounted, and systemd or a container manager keeps to version 1.
+hybrid() {
+	local v2=$sysroot
+
+	sysroot=$(awk '$0 ~ / - cgroup .*name=/ { print $5; exit }' \
+		/proc/self/mountinfo)
+	if [ -z "$sysroot" ]; then
+		skip v1 "a name in version 1 only" "no such hierarchy"
+	else
+		c "$x.slice/$x-old.service"
+		where "$x-old.service" "$x.slice/$x-old.service"
+		where "/$x.slice/$x-old.service" "$x.slice/$x-old.service"
+		ok "a name in version 1 only"
+		remove_made
+	fi
+	sysroot=$v2
 }
 
 kills() {
@@ -254,13 +328,13 @@ if [ "${1:-}" = v1 ]; then
 	finish
 fi
 
-plan 12
+plan 18
 sysroot=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
 if ! command -v jq >/dev/null || [ "$(id -u)" != 0 ] || [ -z "$sysroot" ] ||
 	! mkdir "$sysroot/$x.slice" 2>/dev/null ||
 	! chown 65534 "$sysroot/$x.slice" 2>/dev/null; then
 	rmdir "$sysroot/$x.slice" 2>/dev/null
-	for n in 1 2 3 4 5 6 7 8 9 10 11 12; do
+	for n in {1..18}; do
 		skip names "names, $n" "needs root, jq and a v2 hierarchy"
 	done
 	finish
@@ -269,6 +343,8 @@ rmdir "$sysroot/$x.slice"
 names v2
 kills
 completions
+failures
+hybrid
 
 # Where there is no v2, systemd's own hierarchy has the names.
 v1=$tmp/v1
@@ -291,9 +367,9 @@ if unshare -m sh -c 'umount -a -t cgroup2 &&
 			ok "${line#*- }" ;;
 		esac
 	done <"$tmp/v1.out"
-	[ "$nr" = 12 ] || { fail "$(cat "$tmp/v1.out")"; ok "v1 came to its end"; }
+	[ "$nr" = 18 ] || { fail "$(cat "$tmp/v1.out")"; ok "v1 came to its end"; }
 else
-	for n in 1 2 3 4 5; do
+	for n in {1..7}; do
 		skip v1 "v1, $n" "no v1 hierarchy of systemd's can be mounted"
 	done
 fi
