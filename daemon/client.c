@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "say.h"
 #include "status.h"
 #include "text.h"
 
@@ -41,12 +42,21 @@ static int ask(const char *path, char *buf, size_t size, size_t *ret_len)
 	return ret ? ret : len ? 0 : -EIO;
 }
 
+/* A cgroup has the name that its user gave it: none that a terminal obeys. */
+static void clean(char *text)
+{
+	for (; *text; text++)
+		if (((unsigned char)*text < ' ' && *text != '\n') ||
+		    *text == 0x7f)
+			*text = '?';
+}
+
 int status_main(const char *path, const struct options *o)
 {
 	static char buf[65536];
 	struct timespec pause = { o->watch_ns / NS_PER_S,
 				  o->watch_ns % NS_PER_S };
-	const char *text;
+	char *text;
 	size_t len = 0;
 	int ret;
 
@@ -57,13 +67,16 @@ int status_main(const char *path, const struct options *o)
 				strerror(-ret));
 			return ret == -ENOENT || ret == -ECONNREFUSED ? 1 : 3;
 		}
+		/* In JSON they are escaped. */
 		text = buf + strlen(buf) + 1;
+		if (text <= buf + len)
+			clean(text);
 		/* Home, and down to the end: no flicker. */
 		if (o->watch_ns && !o->json && isatty(STDOUT_FILENO))
 			fputs("\033[H\033[J", stdout);
 		fputs(o->json || text > buf + len ? buf : text, stdout);
-		if (fflush(stdout))
-			return 1;
+		if (!say_written(stdout))
+			return 3;
 		if (!o->watch_ns)
 			return 0;
 		nanosleep(&pause, NULL);

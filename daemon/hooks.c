@@ -67,7 +67,7 @@ static void start(struct hook *h)
 		      "/sbin:/bin";
 	char *argv[] = { h->program, NULL }, *env[MAX_ENV + 2];
 	posix_spawnattr_t attr;
-	sigset_t none, pipe;
+	sigset_t none, ignored;
 	size_t n;
 
 	for (n = 0; n < h->nr_text; n++)
@@ -77,9 +77,11 @@ static void start(struct hook *h)
 	sigemptyset(&none);
 	posix_spawnattr_init(&attr);
 	posix_spawnattr_setsigmask(&attr, &none);
-	sigemptyset(&pipe);
-	sigaddset(&pipe, SIGPIPE);
-	posix_spawnattr_setsigdefault(&attr, &pipe);
+	/* By us, which is inherited. */
+	sigemptyset(&ignored);
+	sigaddset(&ignored, SIGPIPE);
+	sigaddset(&ignored, SIGXFSZ);
+	posix_spawnattr_setsigdefault(&attr, &ignored);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK |
 						POSIX_SPAWN_SETSIGDEF);
 	h->error = posix_spawn(&h->pid, h->program, NULL, &attr, argv, env);

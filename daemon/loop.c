@@ -404,11 +404,17 @@ static void report(struct mreleased *d)
 static void record(struct mreleased *d, const struct decision *dec)
 {
 	uint64_t lost = d->trace.lost;
+	int error;
 
 	trace_add(&d->trace, &d->view, dec);
 	if (!lost && d->trace.lost)
 		say(SAY_WARNING, "%s is too slow: records are left out",
 		    d->config.record);
+	error = d->trace.error;
+	if (error && !d->trace.said)
+		say(SAY_WARNING, "%s: %s: records are left out",
+		    d->config.record, strerror(-error));
+	d->trace.said = error;
 }
 
 int64_t mreleased_look(struct mreleased *d, bool triggered)

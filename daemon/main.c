@@ -325,6 +325,13 @@ static void secure_ourselves(const struct options *o)
 		close(fd);
 }
 
+static void say_last(const char *path, int error)
+{
+	if (error)
+		say(SAY_WARNING, "%s lacks the end: %s", path,
+		    strerror(-error));
+}
+
 static int run_daemon(struct mreleased *d, const struct options *o)
 {
 	struct events e = { 0 };
@@ -362,8 +369,8 @@ static int run_daemon(struct mreleased *d, const struct options *o)
 	notify("READY=1\nSTATUS=watching");
 	run(&e, d);
 	notify("STOPPING=1");
-	metrics_end(d->config.metrics, d);
-	trace_close(&d->trace);
+	say_last(d->config.metrics, metrics_end(d->config.metrics, d));
+	say_last(d->config.record, trace_close(&d->trace));
 	if (e.status_fd >= 0)
 		unlink(e.status_path);
 	if (d->gone)
@@ -404,7 +411,7 @@ static int print_config(struct config *c)
 	else
 		config_settle(&c->policy, s.total_bytes, s.swap_total_bytes);
 	config_print(c, stdout);
-	return fflush(stdout) || error ? 1 : 0;
+	return say_written(stdout) && !error ? 0 : 1;
 }
 
 int main(int argc, char **argv)
@@ -413,8 +420,10 @@ int main(int argc, char **argv)
 	struct options o;
 	int ret = options_parse(argc, argv, &o);
 
+	/* A file may not grow (LimitFSIZE=, ulimit -f): the write fails, no more. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (ret)
-		return ret - 1;
+		return ret == 1 && !say_written(stdout) ? 1 : ret - 1;
 	say_open(false, o.syslog);
 	ret = reload_now(&d->config, &o, to_stderr, NULL);
 	if (o.mode == MODE_CHECK_CONFIG)

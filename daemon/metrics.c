@@ -98,11 +98,24 @@ static struct {
 } next;
 static struct aside writer;
 
+static int write_all(int fd)
+{
+	size_t done = 0;
+
+	while (done < next.len) {
+		ssize_t n = write(fd, next.buf + done, next.len - done);
+
+		if (n <= 0)
+			return n ? -errno : -ENOSPC;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
 static int write_file(void)
 {
 	char temporary[PATH_MAX + 8];
-	ssize_t n;
-	int fd, ret = 0;
+	int fd, ret;
 
 	/* node_exporter is another user, and the umask ours alone. */
 	snprintf(temporary, sizeof(temporary), "%s.tmp", next.path);
@@ -111,10 +124,10 @@ static int write_file(void)
 	if (fd < 0)
 		return -errno;
 	fchmod(fd, 0644);
-	n = write(fd, next.buf, next.len);
-	if (n != (ssize_t)next.len)
-		ret = n < 0 ? -errno : -ENOSPC;
-	close(fd);
+	ret = write_all(fd);
+	/* A server or a quota may say no only now. */
+	if (close(fd) && !ret)
+		ret = -errno;
 	if (!ret && rename(temporary, next.path))
 		ret = -errno;
 	if (ret)
@@ -161,11 +174,16 @@ int metrics_write(const char *path, const struct mreleased *d)
 	return 0;
 }
 
-void metrics_end(const char *path, const struct mreleased *d)
+int metrics_end(const char *path, const struct mreleased *d)
 {
+	int ret;
+
 	if (!*path)
-		return;
+		return 0;
 	aside_wait(&next.busy);
-	if (metrics_write(path, d) == 0)
-		aside_wait(&next.busy);
+	ret = metrics_write(path, d);
+	if (ret)
+		return ret;
+	aside_wait(&next.busy);
+	return next.busy ? -ETIMEDOUT : metrics_error();
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Messages, with fields where the journal takes them. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -87,6 +88,16 @@ void say_event(enum say_level level, const char *id,
 	vsnprintf(message, sizeof(message), format, ap);
 	va_end(ap);
 	say_text(level, id, fields, nr_fields, message);
+}
+
+/* fprintf() writes, too: what failed there fflush() does not see. */
+bool say_written(FILE *out)
+{
+	if (!fflush(out) && !ferror(out))
+		return true;
+	fprintf(stderr, "mreleased: cannot write: %s\n",
+		strerror(errno ? errno : EIO));
+	return false;
 }
 
 static char *next_buffer(void)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "act.h"
 
@@ -72,5 +73,11 @@ void tell_failure(const struct victim *v, int error);
 /* earlyoom.c: what it would say, where we are called by its name */
 void earlyoom_start(const struct snapshot *s, const struct policy_config *c);
 void earlyoom_memory(const struct snapshot *s);
+
+/*
+ * For what prints and ends, not for the daemon: was all of it written?  If not, that
+ * is said on standard error.
+ */
+bool say_written(FILE *out);
 
 #endif /* MRELEASED_SAY_H */

@@ -261,6 +261,8 @@ int simulate(const char *path, const struct config *config, FILE *out)
 			r->decisions, r->kills, r->others);
 	if (!status && (bad || !r->decisions))
 		status = 2;
+	if (!say_written(out))
+		status = 3;
 	if (f)
 		fclose(f);
 	if (r) {

@@ -93,6 +93,15 @@ bool sink_takes_fields(void)
 	return journal >= 0;
 }
 
+/* A cgroup has the name that its user gave it: none that a terminal obeys. */
+static void clean(char *line, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (((unsigned char)line[i] < ' ' && line[i] != '\t') ||
+		    line[i] == 0x7f)
+			line[i] = '?';
+}
+
 static void write_line(int level, const char *message)
 {
 	char line[1200];
@@ -110,6 +119,8 @@ static void write_line(int level, const char *message)
 		n = sizeof(line) - 1;
 		line[n - 1] = '\n';
 	}
+	if (n > 0)
+		clean(line, (size_t)n - 1);
 	if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
 		return; /* Nobody left to tell. */
 }

@@ -34,8 +34,8 @@ int status_main(const char *path, const struct options *o);
  */
 int metrics_start(void);
 int metrics_write(const char *path, const struct mreleased *d);
-/* The last numbers, if the disk is not too slow for them. */
-void metrics_end(const char *path, const struct mreleased *d);
+/* The last numbers, if the disk is not too slow for them; 0 or -errno. */
+int metrics_end(const char *path, const struct mreleased *d);
 /* What became of it: -errno, once; or 0. */
 int metrics_error(void);
 

@@ -14,8 +14,17 @@
 #include "text.h"
 #include "trace.h"
 
+/*
+ * Half of a record would be replayed as if that were all: where not all of it can be
+ * written, the file ends with the last whole one.
+ */
 static void write_out(struct trace *t)
 {
+	off_t whole;
+
+	if (t->out == t->in)
+		return;
+	whole = lseek(t->fd, 0, SEEK_END);
 	while (t->out != t->in) {
 		uint64_t from = t->out % TRACE_BUFFER;
 		uint64_t len = t->in - t->out;
@@ -24,9 +33,19 @@ static void write_out(struct trace *t)
 		if (from + len > TRACE_BUFFER)
 			len = TRACE_BUFFER - from;
 		n = write(t->fd, t->buf + from, len);
-		/* A full disk: what is in the ring is given up. */
-		t->out += n > 0 ? (uint64_t)n : len;
+		if (n > 0) {
+			t->out += (uint64_t)n;
+			continue;
+		}
+		t->error = n < 0 ? -errno : -ENOSPC;
+		/* No file, or not ours: then half of it stays. */
+		if (whole >= 0 && ftruncate(t->fd, whole))
+			whole = -1;
+		/* What is in the ring, whole records, is given up. */
+		t->out = t->in;
+		return;
 	}
+	t->error = 0;
 }
 
 static void *writer(void *arg)
@@ -60,23 +79,25 @@ int trace_open(struct trace *t, const char *path)
 	return -pthread_create(&t->writer, NULL, writer, t);
 }
 
-void trace_close(struct trace *t)
+int trace_close(struct trace *t)
 {
 	struct timespec until;
 
 	if (!t->buf)
-		return;
+		return 0;
 	pthread_cancel(t->writer);
 	/* It hangs in a write, as this thread would: what is in the ring is lost. */
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec++;
 	if (pthread_timedjoin_np(t->writer, NULL, &until))
-		return;
+		return -ETIMEDOUT;
 	write_out(t);
-	close(t->fd);
+	if (close(t->fd) && !t->error)
+		t->error = -errno;
 	munmap(t->buf, TRACE_BUFFER);
 	munmap(t->flags, MAX_CANDIDATES * sizeof(*t->flags));
 	t->buf = NULL;
+	return t->error;
 }
 
 static void put(struct trace *t, const char *format, ...)
@@ -165,8 +186,8 @@ void trace_add(struct trace *t, const struct policy_view *v,
 	    "G %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\n",
 	    v->growth_ns, v->available_growth_bytes, v->shmem_growth_bytes,
 	    v->release_ns, v->acted_ns);
-	/* All of them where it matters, else now and then. */
-	if (d->level >= LEVEL_LOW ||
+	/* All of them where it matters, else now and then, and after a gap. */
+	if (d->level >= LEVEL_LOW || t->error ||
 	    s->time_ns - t->candidates_ns > 10 * NS_PER_S) {
 		put(t, "N %zu\n", v->nr_candidates);
 		for (size_t i = 0; i < v->nr_candidates; i++)

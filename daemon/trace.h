@@ -28,6 +28,9 @@ struct trace {
 	/* Bytes put in and written out, since the beginning. */
 	_Atomic uint64_t in;
 	_Atomic uint64_t out;
+	/* -errno while nothing can be written; and was that said? */
+	_Atomic int error;
+	bool said;
 	/* Of the record that is being put in: its end, and is all of it there? */
 	uint64_t end;
 	bool fits;
@@ -44,7 +47,8 @@ struct trace {
 
 /* Appends.  Return: 0 or -errno. */
 int trace_open(struct trace *t, const char *path);
-void trace_close(struct trace *t);
+/* 0 or -errno of what could not be written at the end. */
+int trace_close(struct trace *t);
 /*
  * Before what was decided is done, which marks candidates; trace_add() comes after
  * it, since the signal must not wait for thousands of lines.

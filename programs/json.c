@@ -271,16 +271,32 @@ static json_t *kinds_object(const struct mrelease_report *r)
 	return o;
 }
 
-static json_t *comm_string(const char *comm)
+/*
+ * JSON is UTF-8, names are bytes.  Where they are not UTF-8, those above 0x7f, and
+ * backslashes, become \xNN: so two such names remain two.
+ */
+static json_t *name_string(const char *name)
 {
-	json_t *s = json_string(comm);
-	char clean[16];
+	json_t *s = json_string(name);
+	char *text, *end;
 
 	if (s)
 		return s;
-	/* Not UTF-8. */
-	output_text(clean, sizeof(clean), comm);
-	return json_string(clean);
+	text = end = malloc(4 * strlen(name) + 1);
+	if (!text)
+		return NULL;
+	for (; *name; name++) {
+		unsigned char c = (unsigned char)*name;
+
+		if (c < 0x80 && c != '\\')
+			*end++ = *name;
+		else
+			end += sprintf(end, "\\x%02x", c);
+	}
+	*end = '\0';
+	s = json_string(text);
+	free(text);
+	return s;
 }
 
 static json_t *report_object(const struct target *t)
@@ -291,19 +307,17 @@ static json_t *report_object(const struct target *t)
 
 	if (t->kind == TARGET_PROCESS) {
 		json_object_set_new(o, "pid", json_integer(r->pid));
-		json_object_set_new(o, "comm", comm_string(r->comm));
+		json_object_set_new(o, "comm", name_string(r->comm));
 	}
 	json_object_set_new(o, "result", json_string(result_name(r->result)));
 	json_object_set_new(o, "verified", json_boolean(r->verified));
 	json_object_set_new(o, "evidence",
 			    json_string(evidence_name(r->evidence)));
-	if (t->kind == TARGET_PROCESS) {
+	if (t->kind == TARGET_PROCESS)
 		json_object_set_new(o, "path", json_string(path_name(r->path)));
-	} else {
-		json_t *path = json_string(*t->path ? t->path : t->arg);
-
-		json_object_set_new(o, "path", path ? path : json_string("?"));
-	}
+	else
+		json_object_set_new(o, "path",
+				    name_string(*t->path ? t->path : t->arg));
 	set_bytes(o, "before_bytes", r->before_bytes);
 	set_bytes(o, "exclusive_bytes", r->exclusive_bytes);
 	set_bytes(o, "released_bytes", r->released_bytes);
@@ -322,7 +336,7 @@ static json_t *report_object(const struct target *t)
 	return o;
 }
 
-void json_target(FILE *out, const struct target *t)
+int json_target(FILE *out, const struct target *t)
 {
 	json_t *o = report_object(t);
 	char *line;
@@ -344,6 +358,9 @@ void json_target(FILE *out, const struct target *t)
 		fprintf(out, "%s\n", line);
 	else
 		complain("out of memory for the JSON of %s", t->arg);
-	free(line);
 	json_decref(o);
+	if (!line)
+		return -ENOMEM;
+	free(line);
+	return 0;
 }

@@ -76,13 +76,14 @@ static const char help[] =
 
 void complain(const char *format, ...)
 {
+	char raw[PATH_MAX + 256], text[sizeof(raw)];
 	va_list ap;
 
-	fputs("mrelease: ", stderr);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	vsnprintf(raw, sizeof(raw), format, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	output_text(text, sizeof(text), raw);
+	fprintf(stderr, "mrelease: %s\n", text);
 }
 
 static int usage(void)
@@ -208,8 +209,19 @@ static int parse_option(int c, struct settings *set)
 		o->flags |= MRELEASE_NO_PIN;
 		return 0;
 	default:
+		if (!opterr)
+			complain("unknown option, or one without its argument");
 		return DONE(usage());
 	}
+}
+
+/* getopt(3) writes an option that it does not know as it is. */
+static void silence_getopt(int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++)
+		for (const char *p = argv[i]; *p; p++)
+			if (*p < ' ' || *p > '~')
+				opterr = 0;
 }
 
 static int check(int nr_targets, const struct settings *set)
@@ -229,6 +241,7 @@ static int parse_options(int argc, char **argv, struct settings *set)
 	int c, done;
 
 	set->opts.grace_ns = -1;
+	silence_getopt(argc, argv);
 	while ((c = getopt_long(argc, argv, "chnqs:tvVw:", long_options,
 				NULL)) != -1) {
 		done = parse_option(c, set);
@@ -313,18 +326,22 @@ int main(int argc, char **argv)
 
 	/* What is said is flushed target by target, to a terminal as well. */
 	setvbuf(stdout, out, _IOFBF, sizeof(out));
-	/* Nobody reads on: the targets are to be released all the same. */
+	/*
+	 * Nobody reads on, or the file is as big as it may be (ulimit -f): the
+	 * targets are to be released all the same.
+	 */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	set.max_fds = raise_fd_limit();
 	if (rewrite_signal_options(argc, argv) < 0) {
 		complain("out of memory, nothing was signalled");
 		return STATUS_NOT_KILLED;
 	}
 	ret = parse_options(argc, argv, &set);
-	if (ret && fflush(stdout))
-		return cannot_write(errno, ret - 1);
-	if (ret)
-		return ret - 1;
+	if (ret) {
+		error = output_flush();
+		return error ? cannot_write(-error, ret - 1) : ret - 1;
+	}
 	if (!have_proc())
 		return STATUS_NOT_KILLED;
 	nr = argc - optind;

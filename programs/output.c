@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The lines a person reads. */
 #include <dirent.h>
+#include <errno.h>
 #include <string.h>
 
 #include "program.h"
@@ -27,6 +28,17 @@ void output_text(char *buf, size_t size, const char *text)
 	for (i = 0; text[i] && i + 1 < size; i++)
 		buf[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
 	buf[i] = '\0';
+}
+
+/*
+ * What exceeds the buffer is written by fprintf() itself.  If that fails, the buffer
+ * may be empty, and fflush() succeeds.
+ */
+int output_flush(void)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return 0;
+	return errno ? -errno : -EIO;
 }
 
 static void output_ns(char *buf, size_t size, int64_t ns)

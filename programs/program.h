@@ -66,6 +66,7 @@ struct target {
 };
 
 /* mrelease.c */
+/* Control characters of an argument or a name do not get to the terminal. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* parse.c */
@@ -102,9 +103,12 @@ void output_target(FILE *out, const struct target *t,
 		   const struct settings *set);
 void output_bytes(char *buf, size_t size, uint64_t bytes);
 void output_text(char *buf, size_t size, const char *text);
+/* Standard output: 0, or -errno if anything on it could not be written. */
+int output_flush(void);
 
 /* json.c */
-void json_target(FILE *out, const struct target *t);
+/* 0 or -ENOMEM; output_flush() tells whether it was written. */
+int json_target(FILE *out, const struct target *t);
 const char *result_name(int result);
 const char *evidence_name(int evidence);
 const char *path_name(int path);

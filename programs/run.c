@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Several targets at once, the biggest first, and a sign of life meanwhile. */
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,15 +33,19 @@ struct run {
 /* With run->lock held, or nobody else there. */
 static void report(struct run *run, const struct target *t)
 {
+	int error = 0;
+
 	if (run->shown)
 		fputs("\r\033[K", stderr);
 	run->shown = false;
 	if (!run->set->json)
 		output_target(stdout, t, run->set);
 	else if (!run->set->quiet || t->status != STATUS_OK)
-		json_target(stdout, t);
-	if (fflush(stdout) && !run->write_error)
-		run->write_error = -errno;
+		error = json_target(stdout, t);
+	if (!error)
+		error = output_flush();
+	if (!run->write_error)
+		run->write_error = error;
 }
 
 static void *worker(void *arg)

@@ -30,7 +30,7 @@ if ! command -v jq >/dev/null; then
 	finish
 fi
 
-plan 51
+plan 54
 
 # --- one process ---
 
@@ -497,6 +497,33 @@ json '.[0].comm | type == "string"'
 end_victim
 ok "a hostile name: clean line, valid JSON"
 
+# Not those of a cgroup, a signal, a time, an option.
+hostile=$'\e]0;a\a\xff\n'
+for args in "-s $hostile 1" "-w $hostile 1" "$hostile" "/etc/$hostile" \
+	"x/$hostile" "--$hostile" "--json=$hostile" "-$hostile" "1:$hostile"; do
+	IFS=' ' read -r -d '' -a words <<<"$args"
+	run "${words[@]}"
+	[ "$status" != 0 ] || fail "$args: status 0"
+	LC_ALL=C grep -q $'[\001-\010\013-\037\177-\377]' "$tmp/err" &&
+		fail "on the terminal: $(od -c "$tmp/err")"
+	expect_error
+done
+run --no-such
+grep -q -- --no-such "$tmp/err" || fail "which option? $(cat "$tmp/err")"
+ok "hostile arguments: clean messages"
+
+name="names that are not UTF-8 remain two in JSON"
+if grep -q cgroup /proc/self/mounts; then
+	run --json $'/no/such\\/\xff' $'/no/such\\/\xfe'
+	json 'length == 2 and ([.[].path] | unique | length) == 2'
+	json '[.[].path | endswith("/no/such\\x5c/\\xff")] | any'
+	run --json '/no/such\x2d/ü'
+	json '.[0].path | endswith("/no/such\\x2d/ü")'
+	ok "$name"
+else
+	skip cgroup "$name" "no cgroup file system is mounted"
+fi
+
 expect 0 --version
 grep -qE '^mrelease [0-9]+\.[0-9]+' "$tmp/out" || fail "$(cat "$tmp/out")"
 expect 0 --help
@@ -545,7 +572,34 @@ for option in --version --help --check; do
 		fail "a full disk was not noticed by $option"
 	expect_error
 done
+# More than stdio keeps: the write that fails is not the last.
+start_victim tree 1 24 0
+"$MRELEASE" -n -t --json "$vpid" >"$tmp/out" 2>&1
+[ "$(wc -c <"$tmp/out")" -gt 9000 ] || fail "too short: $(cat "$tmp/out")"
+for args in --json -v; do
+	"$MRELEASE" -n -t "$args" "$vpid" >/dev/full 2>"$tmp/err"
+	status=$?
+	[ $status = 4 ] || fail "$args: status $status"
+	grep -q 'cannot write the result: No space left' "$tmp/err" ||
+		fail "$args: $(cat "$tmp/err")"
+done
+end_victim
 ok "an output that cannot be written"
+
+start_victim anon 4
+one=$vpid ctl_one=$vctl job_one=$vjob
+start_victim anon 4
+# stderr is a pipe: a file could not grow either.
+said=$( (ulimit -f 0 && exec "$MRELEASE" "$one" "$vpid") 2>&1 >"$tmp/out")
+status=$?
+[ $status = 4 ] || fail "status $status: $said"
+[[ $said == *'File too large'* ]] || fail "not said: $said"
+expect_dead "$one"
+expect_dead "$vpid"
+end_victim
+vctl=$ctl_one vjob=$job_one
+end_victim
+ok "a file that may not grow: every target is released all the same"
 
 start_victim anon 4
 one=$vpid ctl_one=$vctl job_one=$vjob

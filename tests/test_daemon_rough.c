@@ -105,9 +105,38 @@ static void test_full_disk(void **state)
 		     NULL);
 	expect_it_works();
 	expect_text(daemon_run.log, "/dev/full/metrics: Not a directory");
+	expect_text(daemon_run.log, "/dev/full: No space left on device");
 	expect_text(
 		daemon_run.log,
 		"no \"mreleased status\": /dev/full/status: Not a directory");
+}
+
+static void limit_files(void)
+{
+	struct rlimit none = { 0, 0 };
+
+	if (setrlimit(RLIMIT_FSIZE, &none))
+		_exit(1);
+}
+
+/* LimitFSIZE=: that is no reason to die either. */
+static void test_file_limit(void **state)
+{
+	char dir[] = "/tmp/mreleased-test-XXXXXX", metrics[64], trace[64];
+
+	(void)state;
+	make_machine();
+	assert_non_null(mkdtemp(dir));
+	snprintf(metrics, sizeof(metrics), "%s/metrics", dir);
+	snprintf(trace, sizeof(trace), "%s/trace", dir);
+	before_daemon = limit_files;
+	start_daemon(NULL, "--record", trace, "--metrics", metrics, NULL);
+	expect_it_works();
+	expect_text(daemon_run.log, "/trace: File too large");
+	expect_text(daemon_run.log, "/metrics: File too large");
+	expect_text(daemon_run.log, "/metrics lacks the end: File too large");
+	unlink(trace);
+	assert_int_equal(rmdir(dir), 0);
 }
 
 static void hide_processes(void)
@@ -448,6 +477,7 @@ int main(void)
 		harness_test(test_idle),
 		harness_test(test_few_descriptors),
 		harness_test(test_full_disk),
+		harness_test(test_file_limit),
 		harness_test(test_hidepid),
 		harness_test(test_stopped),
 		harness_test(test_all_places_taken),

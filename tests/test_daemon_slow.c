@@ -187,14 +187,19 @@ static void test_hook_hangs(void **state)
 	rmdir(dir);
 }
 
-/* A program of the administrator's is neither as urgent nor as safe as the killer. */
+/*
+ * A program of the administrator's is neither as urgent nor as safe as the killer, and
+ * is killed by SIGPIPE and SIGXFSZ (13 and 25) like any other.
+ */
 static void test_hook_is_ordinary(void **state)
 {
 	static const char text[] =
 		"#!/bin/sh\n"
 		"for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do\n"
 		"	if [ \"$(nice)\" = 0 ] &&\n"
-		"	   [ \"$(cat /proc/$$/oom_score_adj)\" = 0 ]; then\n"
+		"	   [ \"$(cat /proc/$$/oom_score_adj)\" = 0 ] &&\n"
+		"	   ! grep -qE '^SigIgn:.*[13579bdf](.{3}|.{6})$' \\\n"
+		"	     /proc/$$/status; then\n"
 		"		echo ok >\"$0.ok\"\n"
 		"		exit\n"
 		"	fi\n"

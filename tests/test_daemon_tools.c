@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* mreleased that only prints: a configuration, or what a recording would become. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,11 +63,86 @@ static void test_failures(void **state)
 	}
 }
 
+static void test_full(void **state)
+{
+	static const struct {
+		const char *args;
+		int status;
+	} cases[] = {
+		{ "--version", 1 },
+		{ "--help", 1 },
+		{ "--print-config", 1 },
+		{ "--simulate /dev/null", 3 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const char *args = cases[i].args;
+
+		print_message("# %s\n", args);
+		assert_int_equal(status_of(args, ">/dev/full 2>/dev/null"),
+				 cases[i].status);
+		assert_int_equal(
+			status_of(args,
+				  "2>&1 >/dev/full | grep -q 'cannot write'"),
+			0);
+	}
+}
+
+/* A daemon with one answer: nothing for programs, @text for people. */
+static pid_t start_answering(const char *path, const char *text)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), conn;
+	pid_t pid;
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (void *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	pid = test_fork();
+	while (!pid && (conn = accept(fd, NULL, NULL)) >= 0) {
+		if (write(conn, "{}\n", 4) != 4 ||
+		    write(conn, text, strlen(text)) < 0)
+			_exit(1);
+		close(conn);
+	}
+	close(fd);
+	return pid;
+}
+
+/* Users name their cgroups; and what is long is written before it is flushed. */
+static void test_status_of_others(void **state)
+{
+	char dir[] = "/tmp/mreleased-test-XXXXXX", path[64], args[128];
+	static const char hostile[] = "cgroup /\033]0;a\a/b\nline\n";
+	static char text[16384];
+	pid_t pid;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/status", dir);
+	snprintf(args, sizeof(args), "status --status-socket %s", path);
+	memset(text, 'x', sizeof(text) - 1);
+	memcpy(text, hostile, strlen(hostile));
+	pid = start_answering(path, text);
+	assert_int_equal(status_of(args, "| grep -q '^cgroup /?]0;a?/b$'"), 0);
+	assert_int_equal(status_of(args, ">/dev/full 2>/dev/null"), 3);
+	assert_int_equal(
+		status_of(args, "2>&1 >/dev/full | grep -q 'cannot write'"), 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	unlink(path);
+	rmdir(dir);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		harness_test(test_printed_for_a_cgroup),
 		harness_test(test_failures),
+		harness_test(test_full),
+		harness_test(test_status_of_others),
 	};
 
 	return run_group(tests);

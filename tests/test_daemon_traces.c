@@ -3,19 +3,25 @@
  * Recorded courses, decided again: as they were, and on a machine that is
  * faster or slower.
  */
+#include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "config.h"
 #include "say.h"
+#include "text.h"
 #include "trace.h"
 
 static char out[65536];
@@ -157,12 +163,99 @@ static void test_rules(void **state)
 	}
 }
 
+/* Of a decision with @nr candidates. */
+static void put_record(struct trace *t, struct candidate *c, size_t nr)
+{
+	static struct snapshot s = { .has = 3, .total_bytes = 1 << 30 };
+	struct decision d = { .level = LEVEL_LOW };
+	struct policy_view v = {
+		.history = &s,
+		.nr_history = 1,
+		.candidates = c,
+		.nr_candidates = nr,
+	};
+
+	s.time_ns += NS_PER_S;
+	trace_keep(t, &v);
+	trace_add(t, &v, &d);
+}
+
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void wait_written(const struct trace *t)
+{
+	/* The runner ends it if that never comes. */
+	while (t->out != t->in)
+		sched_yield();
+}
+
+/*
+ * The disk is full in the middle of a record: that is told, only whole records stay,
+ * and when there is room it goes on.
+ */
+static void test_full_disk(void **state)
+{
+	char path[] = "/tmp/mreleased-trace-XXXXXX";
+	static struct candidate c[100];
+	static struct config config;
+	static struct trace t;
+	struct stat one, full;
+	int fd = mkstemp(path);
+	FILE *f;
+
+	(void)state;
+	assert_true(fd >= 0);
+	signal(SIGXFSZ, SIG_IGN);
+	for (size_t i = 0; i < 100; i++)
+		c[i].pid = (int)i + 1;
+	assert_int_equal(trace_open(&t, path), 0);
+	put_record(&t, c, 100);
+	wait_written(&t);
+	assert_int_equal(fstat(fd, &one), 0);
+	assert_true(one.st_size > 1000);
+	limit_files((rlim_t)(one.st_size + one.st_size / 2));
+	put_record(&t, c, 100);
+	wait_written(&t);
+	limit_files(RLIM_INFINITY);
+	assert_int_equal(t.error, -EFBIG);
+	assert_int_equal(fstat(fd, &full), 0);
+	assert_int_equal(full.st_size, one.st_size);
+	put_record(&t, c, 100);
+	wait_written(&t);
+	assert_int_equal(trace_close(&t), 0);
+	assert_int_equal(fstat(fd, &full), 0);
+	assert_true(full.st_size > one.st_size);
+	close(fd);
+	config_defaults(&config);
+	memset(out, 0, sizeof(out));
+	f = fmemopen(out, sizeof(out) - 1, "w");
+	assert_non_null(f);
+	assert_int_equal(simulate(path, &config, f), 0);
+	fclose(f);
+	assert_non_null(strstr(out, "2 decisions, "));
+	config_clear(&config);
+	/* And what cannot be written at the end is told, too. */
+	assert_int_equal(trace_open(&t, "/dev/full"), 0);
+	put_record(&t, c, 1);
+	wait_written(&t);
+	assert_int_equal(trace_close(&t), -ENOSPC);
+	unlink(path);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_spike),
 		cmocka_unit_test(test_fast),
 		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_full_disk),
 	};
 
 	cmocka_set_test_filter(getenv("MRELEASE_TEST"));

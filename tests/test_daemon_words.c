@@ -88,11 +88,36 @@ static void test_lost(void **state)
 	close(ends[1]);
 }
 
+/* A cgroup's name, in a message that goes to a terminal. */
+static void test_hostile_name(void **state)
+{
+	int ends[2], saved = dup(STDERR_FILENO);
+	char text[256];
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	dup2(ends[1], STDERR_FILENO);
+	unsetenv("JOURNAL_STREAM");
+	/* Before there is a thread that writes. */
+	say(SAY_INFO, "/a\033]0;b\a\n\177\tc");
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	n = read(ends[0], text, sizeof(text) - 1);
+	assert_true(n > 0);
+	text[n] = '\0';
+	assert_string_equal(text, "/a?]0;b???\tc\n");
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_hostile_name),
 		cmocka_unit_test(test_lost),
 	};
 
+	cmocka_set_test_filter(getenv("MRELEASE_TEST"));
 	return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL) ? 1 : 0;
 }

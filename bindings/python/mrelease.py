@@ -330,7 +330,12 @@ class Error(OSError):
 
     def __init__(self, err: int, what: str, report: Optional[Report] = None):
         super().__init__(err, f"{what}: {os.strerror(err)}")
+        self._what = what
         self.report = report
+
+    def __reduce__(self) -> Tuple[object, ...]:
+        # OSError would have __init__() called with the text that it made.
+        return type(self), (self.errno, self._what, self.report), self.__dict__
 
 
 _NO_DEADLINE = 2**63 - 1
@@ -378,14 +383,26 @@ def _deadline(timeout: Optional[float]) -> int:
     return _NO_DEADLINE if at * 1e9 >= _NO_DEADLINE else max(1, int(at * 1e9))
 
 
+def _number(what: str, value: int, bits: int) -> int:
+    # ctypes would take the low bits of it.
+    if not 0 <= value < 2**bits:
+        raise ValueError(f"not {what}: {value}")
+    return value
+
+
+def _fd(fd: int) -> int:
+    return _number("a file descriptor", fd, 31)
+
+
 def _opts(options: Optional[Options]) -> _Opts:
     o = options or Options()
     if not 0 <= o.grace < 2**33:
         raise ValueError(f"not a time: {o.grace}")
     return _Opts(
-        size=ctypes.sizeof(_Opts), flags=o.flags, soft_signal=o.soft_signal,
+        size=ctypes.sizeof(_Opts), flags=_number("flags", o.flags, 32),
+        soft_signal=_number("a signal", o.soft_signal, 31),
         grace_ns=int(o.grace * 1e9), deadline_ns=_deadline(o.timeout),
-        workers=o.workers)
+        workers=_number("a number of workers", o.workers, 32))
 
 
 def _new_report() -> _Report:
@@ -444,7 +461,7 @@ def open_process(pid: int, inode: int = 0) -> int:
 def process(pidfd: int, options: Optional[Options] = None) -> Report:
     """Kill a process and reclaim its memory; the pidfd stays open."""
     opts, report = _opts(options), _new_report()
-    _check(_lib.mrelease_process(pidfd, opts, report), "mrelease", report)
+    _check(_lib.mrelease_process(_fd(pidfd), opts, report), "mrelease", report)
     return _report(report)
 
 
@@ -466,8 +483,8 @@ def _group(function: Callable[..., int], fd: int, options: Optional[Options],
     members = (_Report * max_members)()
     members[0].size = ctypes.sizeof(_Report)
     nr = ctypes.c_size_t(max_members)
-    _check(function(fd, opts, report, members, ctypes.byref(nr)), "mrelease",
-           report)
+    _check(function(_fd(fd), opts, report, members, ctypes.byref(nr)),
+           "mrelease", report)
     return _report(report), [_report(members[i]) for i in range(nr.value)]
 
 
@@ -535,8 +552,8 @@ class Target:
 def prepare(pidfd: int, options: Optional[Options] = None) -> Target:
     """Open ahead of time what a release needs; the pidfd stays open."""
     opts, report, pointer = _opts(options), _new_report(), ctypes.c_void_p()
-    _check(_lib.mrelease_prepare(pidfd, opts, report, ctypes.byref(pointer)),
-           "mrelease", report)
+    _check(_lib.mrelease_prepare(_fd(pidfd), opts, report,
+                                 ctypes.byref(pointer)), "mrelease", report)
     return Target(pointer, _report(report))
 
 

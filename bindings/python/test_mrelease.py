@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """pytest: the module says what mrelease.h says, and does what it says."""
 
+import copy
 import ctypes
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -206,6 +208,41 @@ def test_gone():
 def test_numbers_that_are_none(pid):
     with pytest.raises(ValueError):
         mrelease.open_process(pid)
+
+
+@pytest.mark.parametrize("call", [
+    mrelease.process, mrelease.tree, mrelease.cgroup, mrelease.prepare,
+])
+def test_descriptors_that_are_none(victim, pidfd, call):
+    # Of a descriptor that is one, only the low bits are left.
+    for fd in (pidfd + 2**32, pidfd - 2**32, 2**31, -1):
+        with pytest.raises(ValueError):
+            call(fd)
+    assert victim.poll() is None
+
+
+@pytest.mark.parametrize("options", [
+    dict(soft_signal=2**32), dict(soft_signal=2**32 + signal.SIGTERM),
+    dict(soft_signal=-1), dict(workers=-1), dict(workers=2**32),
+    dict(flags=2**32), dict(flags=-1),
+])
+def test_options_that_are_none(victim, pidfd, options):
+    with pytest.raises(ValueError):
+        mrelease.process(pidfd, mrelease.Options(**options))
+    assert victim.poll() is None
+
+
+@pytest.mark.parametrize("again", [
+    copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e)),
+])
+def test_an_error_goes_to_another_process(again):
+    with pytest.raises(mrelease.Error) as error:
+        mrelease.release(os.getpid())
+    same = again(error.value)
+    assert type(same) is mrelease.Error
+    assert str(same) == str(error.value)
+    assert (same.errno, same.report) == (error.value.errno,
+                                         error.value.report)
 
 
 @pytest.mark.parametrize("options", [
