@@ -39,8 +39,8 @@ static void write_out(struct trace *t)
 		}
 		t->error = n < 0 ? -errno : -ENOSPC;
 		/* No file, or not ours: then half of it stays. */
-		if (whole >= 0 && ftruncate(t->fd, whole))
-			whole = -1;
+		if (whole >= 0)
+			(void)!ftruncate(t->fd, whole);
 		/* What is in the ring, whole records, is given up. */
 		t->out = t->in;
 		return;

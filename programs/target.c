@@ -144,12 +144,13 @@ static int parse_number(struct target *t, const char *arg,
 }
 
 /* "nginx" is nothing; its service may be meant. */
-static void complain_of_word(const char *arg)
+static void complain_of_word(const char *arg, bool look)
 {
 	char name[256], unit[NAME_MAX], path[PATH_MAX], hint[512] = "";
 
 	output_text(name, sizeof(name), *arg ? arg : "''");
-	if (snprintf(unit, sizeof(unit), "%s.service", arg) <
+	if (look &&
+	    snprintf(unit, sizeof(unit), "%s.service", arg) <
 		    (int)sizeof(unit) &&
 	    find_unit(unit, path) == 0)
 		snprintf(hint, sizeof(hint), "; did you mean %s.service?",
@@ -163,10 +164,13 @@ static int parse_named(struct target *t, const char *arg,
 {
 	int ret = parse_cgroup(t, arg);
 
-	/* A word that is no container's name was a mistake in typing. */
-	if (ret == -ENOENT && !strchr(arg, '/') && !strchr(arg, '.') &&
-	    !is_container_id(arg)) {
-		complain_of_word(arg);
+	/*
+	 * A word that is no container's name was a mistake in typing; also where
+	 * nothing can be looked up, for then it was not typed for this machine.
+	 */
+	if ((ret == -ENOENT || ret == -ENXIO) && !strchr(arg, '/') &&
+	    !strchr(arg, '.') && !is_container_id(arg)) {
+		complain_of_word(arg, ret == -ENOENT);
 		return -EINVAL;
 	}
 	if (ret == -ENOTTY || ret == -ENOTDIR) {
