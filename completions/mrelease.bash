@@ -32,6 +32,54 @@ _mrelease_pids()
 	done
 }
 
+# The word before the cursor without its quotes, into plain.  readline breaks words
+# at "@", ":" and "=", all of which the name of a unit can have: where it did last,
+# into begin.
+_mrelease_word()
+{
+	local rest=${COMP_LINE:0:COMP_POINT} char
+
+	plain='' quote='' begin=0
+	while [[ -n $rest ]]; do
+		char=${rest:0:1}
+		rest=${rest:1}
+		if [[ $char == "$quote" ]]; then
+			quote=''
+		elif [[ $char == \\ && $quote != "'" ]]; then
+			plain+=${rest:0:1}
+			rest=${rest:1}
+		elif [[ -z $quote && $char == [\"\'] ]]; then
+			quote=$char
+		elif [[ -z $quote && $char == [[:space:]] ]]; then
+			plain='' begin=0
+		else
+			plain+=$char
+			[[ -z $quote && $COMP_WORDBREAKS == *"$char"* ]] ||
+				continue
+			begin=${#plain}
+			# "@" begins a piece, that of a host's name.
+			[[ $char != @ ]] || ((begin--))
+		fi
+	done
+}
+
+# Of the names on the standard input those that begin with what was typed, into
+# COMPREPLY: what readline puts in the place of the word's last piece.
+_mrelease_reply()
+{
+	local plain quote begin name
+
+	_mrelease_word
+	# What is quoted is one piece, and stays quoted.
+	[[ -z $quote ]] || begin=0
+	while IFS= read -r name; do
+		[[ $name == "$plain"* ]] || continue
+		name=${name:begin}
+		[[ -n $quote ]] || printf -v name %q "$name"
+		COMPREPLY+=("$name")
+	done
+}
+
 _mrelease()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=
@@ -86,18 +134,11 @@ _mrelease()
 		compopt -o filenames -o nospace 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -S / -d -- "$cur")
 		;;
-	[0-9]*)
-		mapfile -t COMPREPLY < <(compgen -W "$(_mrelease_pids)" -- \
-			"$cur")
-		;;
 	*)
-		mapfile -t COMPREPLY < <(
-			{
-				[[ -n $cur ]] || _mrelease_pids
-				_mrelease_units | sort -u
-			} | while IFS= read -r i; do
-				[[ $i == "$cur"* ]] && printf '%q\n' "$i"
-			done
+		# Containers' IDs begin with a digit, too.
+		_mrelease_reply < <(
+			_mrelease_pids
+			_mrelease_units | sort -u
 		)
 		;;
 	esac

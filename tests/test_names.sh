@@ -321,6 +321,47 @@ completions() {
 	remove_made
 }
 
+# typed WANT TEXT: with a tab at its end, in a shell at a terminal.
+typed() {
+	rm -f "$tmp/got"
+	# shellcheck disable=SC2016
+	printf '%s\n' ". '$top/completions/mrelease.bash'" \
+		'mrelease() { printf "%s" "$1" >'"'$tmp/got'; }" \
+		"mrelease $2"$'\t' exit |
+		timeout 60 script -qec 'bash --norc --noprofile -i' /dev/null \
+			>"$tmp/out" 2>"$tmp/err"
+	[ -f "$tmp/got" ] || fail "$2: mrelease was not called"
+	[ "$(cat "$tmp/got")" = "$1" ] || fail "$2: $(cat "$tmp/got")"
+}
+
+completed() {
+	local id
+
+	id=$(printf '7%07x0000' $$)
+	if ! command -v script >/dev/null; then
+		skip names "completion at a terminal" "no script(1)"
+		return
+	fi
+	c "$x.slice/$x-getty@11.service"
+	c "$x.slice/$x\\x2dz.service"
+	c "$x.slice/$x:a@b:c.service"
+	c "$x.slice/libpod-$id$(printf '%052x' 7).scope/container"
+	typed "$x-getty@11.service" "$x-getty"
+	typed "$x-getty@11.service" "$x-getty@"
+	typed "$x-getty@11.service" "$x-getty@1"
+	typed "$x-getty@11.service" "'$x-getty@1"
+	typed "$x-getty@11.service" "\"$x-getty@1"
+	typed "$x-getty@11.service" "$x-getty\\@1"
+	typed "$x\\x2dz.service" "$x\\\\"
+	typed "$x\\x2dz.service" "$x\\\\x2"
+	typed "$x\\x2dz.service" "'$x\\x"
+	typed "$x:a@b:c.service" "$x:"
+	typed "$x:a@b:c.service" "$x:a@b"
+	typed "$id" "${id%0000}"
+	ok "completion at a terminal: names with @, : and a backslash, IDs"
+	remove_made
+}
+
 if [ "${1:-}" = v1 ]; then
 	# In a mount namespace of its own, see below.
 	sysroot=$2
@@ -328,13 +369,13 @@ if [ "${1:-}" = v1 ]; then
 	finish
 fi
 
-plan 18
+plan 19
 sysroot=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
 if ! command -v jq >/dev/null || [ "$(id -u)" != 0 ] || [ -z "$sysroot" ] ||
 	! mkdir "$sysroot/$x.slice" 2>/dev/null ||
 	! chown 65534 "$sysroot/$x.slice" 2>/dev/null; then
 	rmdir "$sysroot/$x.slice" 2>/dev/null
-	for n in {1..18}; do
+	for n in {1..19}; do
 		skip names "names, $n" "needs root, jq and a v2 hierarchy"
 	done
 	finish
@@ -343,6 +384,7 @@ rmdir "$sysroot/$x.slice"
 names v2
 kills
 completions
+completed
 failures
 hybrid
 
@@ -367,7 +409,7 @@ if unshare -m sh -c 'umount -a -t cgroup2 &&
 			ok "${line#*- }" ;;
 		esac
 	done <"$tmp/v1.out"
-	[ "$nr" = 18 ] || { fail "$(cat "$tmp/v1.out")"; ok "v1 came to its end"; }
+	[ "$nr" = 19 ] || { fail "$(cat "$tmp/v1.out")"; ok "v1 came to its end"; }
 else
 	for n in {1..7}; do
 		skip v1 "v1, $n" "no v1 hierarchy of systemd's can be mounted"
