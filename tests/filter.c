@@ -71,6 +71,18 @@ static void add_set(struct names *n, const char *set)
 	pclose(f);
 }
 
+/* A line takes from those before it. */
+static void subtract(const struct names *n)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < allowed.nr; i++)
+		if (!has(n, allowed.name[i]))
+			memmove(allowed.name[left++], allowed.name[i],
+				sizeof(allowed.name[i]));
+	allowed.nr = left;
+}
+
 static void read_filter(char *value)
 {
 	struct names *n = &allowed;
@@ -78,6 +90,7 @@ static void read_filter(char *value)
 
 	if (*value == '~') {
 		n = &denied;
+		denied.nr = 0;
 		value++;
 	}
 	for (word = strtok(value, " \n"); word; word = strtok(NULL, " \n"))
@@ -85,6 +98,8 @@ static void read_filter(char *value)
 			add_set(n, word);
 		else
 			add(n, word);
+	if (n == &denied)
+		subtract(n);
 }
 
 static uint64_t read_capabilities(char *value)
@@ -99,6 +114,8 @@ static uint64_t read_capabilities(char *value)
 		{ "CAP_SYS_NICE", CAP_SYS_NICE },
 		{ "CAP_SYS_RESOURCE", CAP_SYS_RESOURCE },
 		{ "CAP_DAC_OVERRIDE", CAP_DAC_OVERRIDE },
+		{ "CAP_DAC_READ_SEARCH", CAP_DAC_READ_SEARCH },
+		{ "CAP_CHECKPOINT_RESTORE", CAP_CHECKPOINT_RESTORE },
 	};
 	uint64_t set = 0;
 	char *word;
@@ -148,7 +165,7 @@ static void install(void)
 	for (size_t i = 0; i < allowed.nr; i++) {
 		int nr = seccomp_syscall_resolve_name(allowed.name[i]);
 
-		if (nr == __NR_SCMP_ERROR || has(&denied, allowed.name[i]))
+		if (nr == __NR_SCMP_ERROR)
 			continue;
 		seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 0);
 	}

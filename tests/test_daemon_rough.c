@@ -366,39 +366,6 @@ static void test_stranger_in_the_group(void **state)
 		skip_test("memcg", "the cgroup above takes no process");
 }
 
-/* As a virtual machine on memfd: shared memory, and nobody shares it. */
-static void be_guest(void)
-{
-	const struct timespec pause = { 0, 1000000000 / 100 };
-	const size_t size = 48 * MIB;
-	int fd = memfd_create("guest", MFD_CLOEXEC);
-	char *p;
-
-	if (fd < 0 || ftruncate(fd, (off_t)size))
-		_exit(1);
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	for (size_t at = 0; at < size; at += MIB) {
-		memset(p + at, 1, MIB);
-		nanosleep(&pause, NULL);
-	}
-}
-
-/* It is memory of a process like any other, and not a tmpfs's. */
-static void test_guests(void **state)
-{
-	(void)state;
-	make_machine();
-	start_daemon(NULL, NULL);
-	start_innocents();
-	for (unsigned int i = 0; i < 4; i++)
-		start_process("guest", 0, 0, be_guest);
-	expect_said("(guest) are back after");
-	expect_innocents_live();
-	expect_no_oom();
-	stop_daemon();
-	expect_not_said("it would be in vain: tmpfs");
-}
-
 static void drop_kill(void)
 {
 	/* CAP_KILL; root gets the others with the exec. */
@@ -451,7 +418,10 @@ static void test_cgroup_gone(void **state)
 	wait_daemon(1);
 }
 
-/* What the unit leaves open, as systemd counts it: tenths. */
+/*
+ * What the unit leaves open, as systemd counts it: tenths.  One of them is
+ * open_by_handle_at(2), without which no shared memory is confirmed.
+ */
 static void test_exposure(void **state)
 {
 	char command[PATH_MAX + 128];
@@ -463,9 +433,9 @@ static void test_exposure(void **state)
 		skip_test("systemd", "no systemd-analyze security --offline");
 	snprintf(command, sizeof(command),
 		 "systemd-analyze security --offline=true --no-pager "
-		 "--threshold=15 '%s' | tail -n 1 | sed 's/^/# /' >&2; "
+		 "--threshold=16 '%s' | tail -n 1 | sed 's/^/# /' >&2; "
 		 "systemd-analyze security --offline=true --no-pager "
-		 "--threshold=15 '%s' >/dev/null 2>&1",
+		 "--threshold=16 '%s' >/dev/null 2>&1",
 		 beside("../daemon/mreleased.service"),
 		 beside("../daemon/mreleased.service"));
 	assert_int_equal(system(command), 0);
@@ -483,7 +453,6 @@ int main(void)
 		harness_test(test_all_places_taken),
 		harness_test(test_let_be),
 		harness_test(test_stranger_in_the_group),
-		harness_test(test_guests),
 		harness_test(test_not_permitted),
 		harness_test(test_cgroup_gone),
 		harness_test(test_exposure),
