@@ -254,6 +254,38 @@ static void test_grows(void **state)
 	close(v.fd);
 }
 
+/*
+ * Dead when it is released, and waited for by nobody yet.  A moment later it would
+ * be gone: it has exited, and there is nothing of it to be missed.
+ */
+static void test_dead_by_then(void **state)
+{
+	struct mrelease_report rep = { .size = sizeof(rep) };
+	int to_child[2], from_child[2];
+	struct mrelease_target *target;
+	struct victim v;
+	siginfo_t si;
+
+	(void)state;
+	/* Of our program, so that it has pages that we have, too. */
+	start_growing(&v, to_child, from_child);
+	target = prepare(&v, 0);
+	assert_int_equal(kill(v.pid, SIGKILL), 0);
+	assert_int_equal(waitid(P_PID, (id_t)v.pid, &si, WEXITED | WNOWAIT), 0);
+	assert_int_equal(mrelease_release(target, in_seconds(20), &rep), 0);
+	check_report(&rep, 0);
+	mrelease_target_free(target);
+	expect_report(&rep, rep.result == MRELEASE_EXITED);
+	expect_report(&rep, !rep.kinds[MRELEASE_ANON].outstanding_bytes);
+	expect_report(&rep, rep.stage == MRELEASE_STAGE_EXITED);
+	assert_int_equal(waitpid(v.pid, NULL, 0), v.pid);
+	for (int i = 0; i < 2; i++) {
+		close(to_child[i]);
+		close(from_child[i]);
+	}
+	close(v.fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -265,6 +297,7 @@ int main(void)
 		harness_test(test_helper_stopped),
 		harness_test(test_after_fork),
 		harness_test(test_grows),
+		harness_test(test_dead_by_then),
 	};
 
 	return run_group(tests);

@@ -345,6 +345,15 @@ static void unverify(struct mrelease_report *rep)
 	rep->release_ns = -1;
 }
 
+/*
+ * Prepared while it lived, and dead when it was to be released.  Whether it is a
+ * zombie then, or gone, is a matter of moments: nothing of it is missed.
+ */
+static bool was_dead(const struct victim *v)
+{
+	return v->rep.notes & MRELEASE_NOTE_WAS_DYING && !v->counted;
+}
+
 void release_finish(struct release *r, struct victim *v)
 {
 	struct mrelease_report *rep = &v->rep;
@@ -379,7 +388,8 @@ void release_finish(struct release *r, struct victim *v)
 	account_total(rep);
 	if (rep->verified)
 		rep->result = MRELEASE_RELEASED;
-	else if (rep->exit_ns >= 0 && rep->notes & MRELEASE_NOTE_CANNOT_VERIFY)
+	else if (rep->exit_ns >= 0 &&
+		 (rep->notes & MRELEASE_NOTE_CANNOT_VERIFY || was_dead(v)))
 		rep->result = MRELEASE_EXITED;
 	else
 		rep->result = MRELEASE_UNCONFIRMED;
