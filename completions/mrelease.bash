@@ -74,6 +74,8 @@ _mrelease_reply()
 	[[ -z $quote ]] || begin=0
 	while IFS= read -r name; do
 		[[ $name == "$plain"* ]] || continue
+		# A cgroup of any name can be made: within quotes it must mean itself.
+		[[ -z $quote || $name != *[\"\'\$\`\!]* ]] || continue
 		name=${name:begin}
 		[[ -n $quote ]] || printf -v name %q "$name"
 		COMPREPLY+=("$name")

@@ -109,8 +109,16 @@ void expect_not_said(const char *text)
 	fail_msg("mreleased said \"%s\"", text);
 }
 
-/* The arguments end with NULL. */
-/* The first three arguments are the filter's, with which it may run. */
+void start_as_unit(void)
+{
+	if (access(beside("filter"), X_OK))
+		skip_test("seccomp", "no libseccomp to build the filter with");
+	if (system("systemd-analyze --version >/dev/null 2>&1"))
+		skip_test("systemd", "no systemd-analyze to expand the sets");
+	as_unit = true;
+}
+
+/* The arguments end with NULL.  The first three are the filter's, if it runs. */
 static void exec_daemon(const char **argv)
 {
 	static char program[PATH_MAX], unit[PATH_MAX];

@@ -26,6 +26,8 @@ void make_machine(void);
 void start_daemon(const char *preload, ...) __attribute__((sentinel));
 /* As the unit file would: its filter, its capabilities, not root. */
 extern bool as_unit;
+/* The next daemon, until it is taken back; or the test is skipped. */
+void start_as_unit(void);
 /* Another name for the program than its own; NULL. */
 extern const char *daemon_name;
 /* Not this cgroup: the whole machine. */

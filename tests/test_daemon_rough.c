@@ -153,9 +153,7 @@ static void test_hidepid(void **state)
 {
 	(void)state;
 	make_machine();
-	if (access(beside("filter"), X_OK))
-		skip_test("seccomp", "no libseccomp to build the filter with");
-	as_unit = true;
+	start_as_unit();
 	before_daemon = hide_processes;
 	start_daemon(NULL, NULL);
 	as_unit = false;

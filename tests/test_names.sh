@@ -345,6 +345,7 @@ completed() {
 	c "$x.slice/$x-getty@11.service"
 	c "$x.slice/$x\\x2dz.service"
 	c "$x.slice/$x:a@b:c.service"
+	c "$x.slice/$x-q\$(exit)z.service"
 	c "$x.slice/libpod-$id$(printf '%052x' 7).scope/container"
 	typed "$x-getty@11.service" "$x-getty"
 	typed "$x-getty@11.service" "$x-getty@"
@@ -358,6 +359,14 @@ completed() {
 	typed "$x:a@b:c.service" "$x:"
 	typed "$x:a@b:c.service" "$x:a@b"
 	typed "$id" "${id%0000}"
+	# What others have called theirs is not executed.
+	typed "$x-q\$(exit)z.service" "$x-q"
+	# shellcheck disable=SC2016
+	bash -c '. "$1"; COMP_LINE="mrelease \"$2"; COMP_POINT=${#COMP_LINE}
+		COMP_WORDS=(mrelease "\"$2"); COMP_CWORD=1
+		_mrelease; printf "%s" "${COMPREPLY[@]}"' _ \
+		"$top/completions/mrelease.bash" "$x-q" >"$tmp/out" 2>"$tmp/err"
+	[ ! -s "$tmp/out" ] || fail "within quotes: $(cat "$tmp/out")"
 	ok "completion at a terminal: names with @, : and a backslash, IDs"
 	remove_made
 }

@@ -346,12 +346,17 @@ static void unverify(struct mrelease_report *rep)
 }
 
 /*
- * Prepared while it lived, and dead when it was to be released.  Whether it is a
- * zombie then, or gone, is a matter of moments: nothing of it is missed.
+ * Prepared while it lived, and dead when it was to be released, with nobody that is
+ * known to have its address space.  Whether it is a zombie then, or gone, is a
+ * matter of moments.
  */
 static bool was_dead(const struct victim *v)
 {
-	return v->rep.notes & MRELEASE_NOTE_WAS_DYING && !v->counted;
+	const uint32_t had = MRELEASE_NOTE_SHARED |
+			     MRELEASE_NOTE_PINNED_ELSEWHERE;
+
+	return v->rep.notes & MRELEASE_NOTE_WAS_DYING && !v->counted &&
+	       !(v->rep.notes & had);
 }
 
 void release_finish(struct release *r, struct victim *v)
